@@ -1,0 +1,1 @@
+"""Bequest: what did pre-training bequeath to your model?"""

@@ -1,0 +1,126 @@
+"""What does an analysis give back?
+
+A `Result`: `rows`, a long polars table (one number a row, with its interval and count); `arrays`, optional tensors
+under a name; and two things made from the rows alone, a chart and the verdicts. Rows are the product: every chart
+and every sentence of a report can be made again from the saved table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import altair
+    from torch import Tensor
+
+    from bequest.analyses.verdict import Verdict
+
+COLUMNS: dict[str, type[pl.DataType]] = {
+    "analysis": pl.String,  # the name of the analysis that made the row
+    "target": pl.String,  # the target data set within a study; null for a call from Python
+    "a": pl.String,  # the first named thing (a run, a model, weights)
+    "b": pl.String,  # the second one, where the number is about a pair
+    "module": pl.String,  # a named unit of the network; "*" for the whole of it
+    "split": pl.String,  # train, validation or test
+    "x": pl.Float64,  # what the number is a function of (epoch, t, block size)
+    "metric": pl.String,  # one of the names in design.md, section 4
+    "value": pl.Float64,
+    "low": pl.Float64,  # ends of the interval, null where the number has none
+    "high": pl.Float64,
+    "n": pl.Int64,  # how many observations stand behind the value
+    "unit": pl.String,
+}
+
+
+def table(analysis: str, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Make the long table of an analysis from plain dictionaries.
+
+    Args:
+        analysis: the name that goes into the `analysis` column.
+        rows: a dictionary a row; columns of `COLUMNS` that are left out are null, further columns are kept.
+
+    Returns:
+        A frame with the columns of `COLUMNS` in their order, then any further ones.
+    """
+    listed = [{"analysis": analysis, **row} for row in rows]
+    further = {key: None for row in listed for key in row if key not in COLUMNS}
+    columns: dict[str, list[Any]] = {name: [row.get(name) for row in listed] for name in (*COLUMNS, *further)}
+    frame = pl.DataFrame(columns, strict=False)
+    return frame.with_columns(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one analysis.
+
+    Attributes:
+        analysis: its name; also the name of the file under `bequest/analyses` that can draw and judge the rows.
+        rows: the long table; see `COLUMNS`.
+        arrays: further tensors by name, for results that are not numbers in a table.
+    """
+
+    analysis: str
+    rows: pl.DataFrame
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def select(self, metric: str, **where: Any) -> pl.DataFrame:
+        """Give the rows of a metric.
+
+        Args:
+            metric: a name from the `metric` column.
+            where: column name and the value that it must have; None means null.
+
+        Returns:
+            The rows that match all conditions, in order.
+
+        Raises:
+            KeyError: if a column does not exist.
+        """
+        rows = self.rows.filter(pl.col("metric") == metric)
+        for column, wanted in where.items():
+            if column not in rows.columns:
+                raise KeyError(f"{self.analysis} has no column {column!r}; it has {', '.join(rows.columns)}")
+            rows = rows.filter(pl.col(column).is_null() if wanted is None else pl.col(column) == wanted)
+        return rows
+
+    def value(self, metric: str, **where: Any) -> float:
+        """Give the one number that a metric has under these conditions.
+
+        Args:
+            metric: a name from the `metric` column.
+            where: column name and the value that it must have; None means null.
+
+        Returns:
+            The value.
+
+        Raises:
+            KeyError: if no row, or more than one, matches.
+        """
+        rows = self.select(metric, **where)
+        if rows.height != 1:
+            known = ", ".join(self.rows["metric"].unique().sort().to_list())
+            raise KeyError(
+                f"{self.analysis}: {rows.height} rows have metric {metric!r} and {where}; one was asked for. "
+                f"Metrics here: {known}"
+            )
+        return float(rows["value"][0])
+
+    def chart(self) -> altair.TopLevelMixin:
+        """Draw the rows.
+
+        Returns:
+            An altair chart.
+        """
+        drawn: altair.TopLevelMixin = importlib.import_module(f"bequest.analyses.{self.analysis}").chart(self.rows)
+        return drawn
+
+    @property
+    def verdict(self) -> tuple[Verdict, ...]:
+        """What the rows say of each claim that this analysis can judge."""
+        judged: tuple[Verdict, ...] = importlib.import_module(f"bequest.analyses.{self.analysis}").verdict(self.rows)
+        return judged

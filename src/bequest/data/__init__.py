@@ -1,0 +1,1 @@
+"""Read, split, pack once, and hand out batches of images."""

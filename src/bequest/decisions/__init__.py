@@ -1,0 +1,1 @@
+"""One decision a file; each runs what it recommends."""

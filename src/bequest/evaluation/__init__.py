@@ -1,0 +1,1 @@
+"""Run a model with given weights: predictions, activations, BatchNorm, tasks."""

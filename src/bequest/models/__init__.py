@@ -1,0 +1,1 @@
+"""Open any model by name; heads; files to weights and back."""

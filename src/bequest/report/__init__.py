@@ -1,0 +1,1 @@
+"""Rows to charts to verdicts to one offline HTML file."""

@@ -1,0 +1,1 @@
+"""Who carries out the steps of a plan."""

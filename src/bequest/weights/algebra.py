@@ -1,6 +1,6 @@
 """How are weights added, mixed and compared?
 
-Weights are a value: a mapping from name to tensor, as `state_dict` gives it, parameters and buffers alike. Every function
+Weights are a value: a mapping from name to tensor, as `state_dict` gives it, parameters and buffers alike. Each function
 returns new weights and leaves its arguments as they were. Integer and boolean tensors (counters) are never mixed: they
 come from the first argument. Sums run in float64.
 """
@@ -30,7 +30,8 @@ def check_alike(a: Weights, b: Weights) -> None:
     if missing or further:
         raise ValueError(
             f"the weights are of different networks: {len(missing)} tensors are only in the first "
-            f"({', '.join(missing[:3]) or 'none'}), {len(further)} only in the second ({', '.join(further[:3]) or 'none'})"
+            f"({', '.join(missing[:3]) or 'none'}), {len(further)} only in the second "
+            f"({', '.join(further[:3]) or 'none'})"
         )
     for name, tensor in a.items():
         if tensor.shape != b[name].shape:

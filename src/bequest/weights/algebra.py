@@ -1,6 +1,6 @@
 """How are weights added, mixed and compared?
 
-Weights are a value: a mapping from name to tensor, as `state_dict` gives it, parameters and buffers alike. Each function
+Weights are a value: a mapping from name to tensor, as `state_dict` gives it, parameters and buffers. Each function
 returns new weights and leaves its arguments as they were. Integer and boolean tensors (counters) are never mixed: they
 come from the first argument. Sums run in float64.
 """

@@ -1,0 +1,91 @@
+"""What is a step, and what makes two steps the same?
+
+A step is a function with its arguments and inputs. Its key is a hash of the function's name and version, the arguments
+and the keys of its inputs: the same work has the same key wherever and whenever it is done. Machine, device, workers
+and paths are not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bequest.study.store import Artefact
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step may use that has no influence on its result.
+
+    Attributes:
+        device: where tensors live: `cpu`, `cuda`, `cuda:1`.
+        workers: threads for reading and drawing images.
+        tell: takes the share of the step that is done, 0..1.
+    """
+
+    device: str = "cpu"
+    workers: int = 2
+    tell: Callable[[float], None] = lambda share: None
+
+
+Run = Callable[[Path, Mapping[str, Any], Mapping[str, "Artefact"], Context], None]
+
+
+@dataclass(frozen=True)
+class Function:
+    """The function of a step.
+
+    Attributes:
+        run: takes the folder to write into, the arguments, the inputs and the context.
+        version: raised whenever the result for the same arguments changes.
+        tolerant: goes on without inputs that failed, as long as one is there.
+    """
+
+    run: Run
+    version: int = 1
+    tolerant: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One piece of work of a plan.
+
+    Attributes:
+        function: a name in the table of functions.
+        version: the version of that function.
+        arguments: plain JSON values.
+        inputs: the steps whose results it reads, by the name under which it reads them.
+        label: what people see; not part of the key.
+        cost: expected work in images through the network and back; for the estimate of the time left.
+        tolerant: see `Function`.
+    """
+
+    function: str
+    version: int
+    arguments: Mapping[str, Any]
+    inputs: Mapping[str, Step] = field(default_factory=dict)
+    label: str = ""
+    cost: float = 1.0
+    tolerant: bool = False
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the result depends on, as JSON values."""
+        return {
+            "function": self.function,
+            "version": self.version,
+            "arguments": dict(self.arguments),
+            "inputs": {name: step.key for name, step in self.inputs.items()},
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """Name of the result's folder: the function and 24 hexadecimal digits of the hash of the identity."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return f"{self.function}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"

@@ -1,0 +1,237 @@
+"""Where do the results of steps live, and how is it known that they are whole?
+
+One folder per step under `steps/`, named by its key. A step writes into `partial/KEY`; when it is done the files are
+hashed into `manifest.json`, forced to disk, and the folder is moved to its place in one rename. So a folder in `steps/`
+is whole, or damaged by something else, which the hashes show. A failed step leaves its traceback in `failed/KEY`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from bequest.study.step import Step
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used: read-only, full, or in use by another run."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """The result of a step.
+
+    Attributes:
+        folder: where its files are; never written to again.
+    """
+
+    folder: Path
+
+    def rows(self) -> pl.DataFrame:
+        """Read the table of the step."""
+        return pl.read_parquet(self.folder / "rows.parquet")
+
+    def json(self, name: str) -> Any:
+        """Read a JSON file of the step, as in `json("provenance")`."""
+        return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+
+    def intact(self) -> str | None:
+        """Compare the files with their hashes.
+
+        Returns:
+            None if all is well; otherwise what is wrong, naming the file.
+        """
+        try:
+            manifest: dict[str, str] = self.json("manifest")
+        except (OSError, ValueError) as error:
+            return f"{self.folder / 'manifest.json'} cannot be read: {error}"
+        for name, expected in manifest.items():
+            file = self.folder / name
+            if not file.is_file():
+                return f"{file} is missing"
+            if file_hash(file) != expected:
+                return f"{file} has changed since it was written"
+        return None
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+class Store:
+    """The results of steps in a folder.
+
+    Args:
+        root: the folder; made if it isn't there.
+
+    Raises:
+        StoreError: if the folder cannot be made or written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with told(root):
+            for name in ("steps", "partial", "failed"):
+                (root / name).mkdir(parents=True, exist_ok=True)
+
+    def has(self, step: Step) -> bool:
+        """Tell whether the result of a step is there."""
+        return (self.root / "steps" / step.key / "manifest.json").is_file()
+
+    def open(self, step: Step) -> Artefact:
+        """Give the result of a step that is there."""
+        return Artefact(self.root / "steps" / step.key)
+
+    def scratch(self, step: Step) -> Path:
+        """Give the folder that a step writes into; what an interrupted try left there is kept."""
+        folder = self.root / "partial" / step.key
+        with told(self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def publish(self, step: Step, provenance: Mapping[str, Any]) -> Artefact:
+        """Move what a step wrote to its place, whole.
+
+        Args:
+            step: the step, whose scratch folder holds its files.
+            provenance: where, when, with what and for how long it ran.
+
+        Returns:
+            The result.
+        """
+        scratch, place = self.scratch(step), self.root / "steps" / step.key
+        with told(self.root):
+            for leftover in scratch.glob("*.tmp"):
+                leftover.unlink()
+            _write_json(scratch / "spec.json", {**step.identity, "label": step.label})
+            _write_json(scratch / "provenance.json", provenance)
+            files = sorted(path for path in scratch.rglob("*") if path.is_file() and path.name != "manifest.json")
+            for file in files:
+                _force(file)
+            hashes = {path.relative_to(scratch).as_posix(): file_hash(path) for path in files}
+            _write_json(scratch / "manifest.json", hashes)
+            _force(scratch / "manifest.json")
+            _force(scratch)
+            if place.exists():
+                shutil.rmtree(place)
+            scratch.rename(place)
+            _force(place.parent)
+            self.clear_failure(step)
+        return Artefact(place)
+
+    def discard(self, step: Step) -> None:
+        """Set a damaged result aside as `steps/KEY` -> `partial`, emptied, so that the step runs again."""
+        with told(self.root):
+            shutil.rmtree(self.root / "steps" / step.key, ignore_errors=True)
+            shutil.rmtree(self.root / "partial" / step.key, ignore_errors=True)
+
+    def fail(self, step: Step, failure: Mapping[str, Any]) -> None:
+        """Leave a failure in the step's place: `failed/KEY/failure.json` with message and traceback."""
+        folder = self.root / "failed" / step.key
+        with told(self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_json(folder / "failure.json", {**failure, "label": step.label, "step": step.identity})
+
+    def failure(self, step: Step) -> dict[str, Any] | None:
+        """Give what `fail` wrote; None if the step did not fail."""
+        path = self.root / "failed" / step.key / "failure.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def clear_failure(self, step: Step) -> None:
+        """Forget an earlier failure of a step."""
+        shutil.rmtree(self.root / "failed" / step.key, ignore_errors=True)
+
+    @contextmanager
+    def only_driver(self) -> Iterator[None]:
+        """Hold the store for one run; the lock goes with the process, however it ends.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            StoreError: if another run holds it.
+        """
+        with told(self.root):
+            handle = (self.root / "lock").open("w")
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise StoreError(
+                    f"{self.root}: another run is working in this folder; wait for it, or give --folder another one"
+                ) from None
+            yield
+
+
+FULL = {
+    errno.ENOSPC: "the disk is full; what is done is kept, make room and run again",
+    errno.EDQUOT: "the disk quota is used up; what is done is kept, make room and run again",
+    errno.EROFS: "the disk is read-only; give --folder a place that can be written to",
+}
+FORBIDDEN = FULL | {
+    errno.EACCES: "no permission to write; give --folder a place that can be written to",
+    errno.EPERM: "no permission to write; give --folder a place that can be written to",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EEXIST: "this is a file, not a folder",
+}
+
+
+@contextmanager
+def told(root: Path, reasons: Mapping[int, str] = FORBIDDEN) -> Iterator[None]:
+    """Turn the errors of a full or read-only disk into one message.
+
+    Args:
+        root: the folder that the message names.
+        reasons: error numbers and what to say of each; any other error passes.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        StoreError: for a disk that is full, over quota, read-only, or not permitted.
+        Exception: any other error, as it was.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number is None:  # writers in other languages say it in words
+            number = next((n for n in FULL if os.strerror(n) in str(error)), None)
+        if number is None or number not in reasons or isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{root}: {reasons[number]}") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file in one move: the old content or the new, never a part."""
+    with told(path.parent):
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            opened.write(text)
+        Path(aside).replace(path)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=False), encoding="utf-8")
+
+
+def _force(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,194 @@
+"""How does a model learn?
+
+The one loop. What changes between experiments is in the recipe, the start and the data; nobody edits the loop. Every
+random choice comes from `order_seed`: two trainings that differ in it alone differ in data order and augmentation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bequest.data.augment import augment, mixup
+from bequest.data.batches import Batches
+from bequest.evaluation.predict import measure
+from bequest.evaluation.tasks import Task
+from bequest.training import resume
+from bequest.training.recipe import Recipe
+from bequest.training.schedule import learning_rate
+from bequest.training.seeds import generator
+from bequest.training.trajectory import Trajectory, metrics_table
+from bequest.weights.algebra import Weights
+
+
+class Diverged(ArithmeticError):
+    """The training loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training examples, wholly in memory.
+
+    Attributes:
+        images: uint8 [N, 3, H, W].
+        targets: int64 [N].
+        classes: number of classes.
+        mean: per channel, of images scaled to 0..1.
+        std: likewise.
+    """
+
+    images: Tensor
+    targets: Tensor
+    classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def train(
+    model: nn.Module,
+    examples: Examples,
+    *,
+    recipe: Recipe,
+    order_seed: int,
+    task: Task,
+    watch: dict[str, Batches],
+    finally_watch: dict[str, Batches] | None = None,
+    checkpoint_epochs: Sequence[int] = (),
+    keep: Callable[[str, Weights], None],
+    state: Path | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+) -> Trajectory:
+    """Train a model in place.
+
+    Args:
+        model: starts from the weights that it has.
+        examples: what it is trained on.
+        recipe: how.
+        order_seed: seed of data order, augmentation and mixup.
+        task: loss to minimise, error to report.
+        watch: splits measured in evaluation mode before the first epoch and after each; `validation` chooses the best.
+        finally_watch: splits measured once, after the last epoch (a test set is never looked at before).
+        checkpoint_epochs: epochs after which the weights are kept, besides step 0, the best and the last.
+        keep: is given each checkpoint's name and weights (on the CPU) as soon as it is there.
+        state: a file to go on from if it is there, written after each epoch; None for short trainings.
+        on_epoch: is told each epoch that is done.
+
+    Returns:
+        The metrics; checkpoints have gone to `keep`.
+
+    Raises:
+        Diverged: if the loss is not finite.
+    """
+    device = next(model.parameters()).device
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model.to(memory_format=layout)  # type: ignore[call-overload] # torch's stub lacks this overload
+    optimizer = make_optimizer(model, recipe)
+    streams = {name: generator(order_seed, name) for name in ("order", "augmentation", "mixup")}
+    done = resume.load(state, model, optimizer, streams) if state else None
+    progress = done or resume.Progress()
+    steps_per_epoch = math.ceil(len(examples.targets) / recipe.batch_size)
+    steps = recipe.epochs * steps_per_epoch
+
+    def record(splits: dict[str, Batches], epoch: int, rate: float) -> None:
+        for split, batches in splits.items():
+            loss, error = measure(model, batches, task)
+            row = {"epoch": epoch, "step": epoch * steps_per_epoch, "split": split, "error": error, "loss": loss}
+            progress.rows.append(row | {"learning_rate": rate})
+            if split == "validation" and epoch > 0 and (error, loss) < progress.best_score:
+                progress.best_score, progress.best = (error, loss), snapshot(model)
+
+    if done is None:
+        keep("step-0", snapshot(model))
+        record(watch, 0, 0.0)
+    images = examples.images.to(device)
+    targets = examples.targets.to(device)
+    for epoch in range(progress.epoch, recipe.epochs):
+        order = torch.randperm(len(targets), generator=streams["order"]).to(device)
+        for number, chosen in enumerate(order.tensor_split(steps_per_epoch)):
+            step = epoch * steps_per_epoch + number
+            rate = learning_rate(recipe, step, steps)
+            batch = prepare(images[chosen], examples, recipe, streams["augmentation"]).contiguous(memory_format=layout)
+            goal = targets[chosen]
+            if recipe.mixup > 0:
+                batch, goal = mixup(
+                    batch, goal, alpha=recipe.mixup, classes=examples.classes, generator=streams["mixup"]
+                )
+            loss = _step(model, optimizer, batch, goal, rate, recipe.precision == "bfloat16", task)
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}, at learning rate {rate:.3g}; "
+                    "lower the learning rate or lengthen the warm-up"
+                )
+        progress.epoch = epoch + 1
+        record(watch, progress.epoch, rate)
+        if progress.epoch in checkpoint_epochs:
+            keep(f"epoch-{progress.epoch}", snapshot(model))
+        if state:
+            resume.save(state, progress, model, optimizer, streams)
+        if on_epoch:
+            on_epoch(progress.epoch)
+    record(finally_watch or {}, recipe.epochs, 0.0)
+    keep("last", snapshot(model))
+    keep("best", progress.best or snapshot(model))
+    return Trajectory(metrics_table(progress.rows))
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Tensor,
+    goal: Tensor,
+    rate: float,
+    bfloat16: bool,
+    task: Task,
+) -> float:
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
+        outputs = model(batch)
+    loss = task.loss(outputs, goal)
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())
+
+
+def prepare(images: Tensor, examples: Examples, recipe: Recipe, stream: torch.Generator) -> Tensor:
+    """Turn uint8 images [B, 3, H, W] into augmented, normalised float32 ones of the same shape."""
+    mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (examples.mean, examples.std))
+    return augment((images.float() / 255 - mean) / std, kind=recipe.augmentation, generator=stream)
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Make the optimiser of a recipe, with a group of its own for parameters named bias or scale.
+
+    Args:
+        model: whose trainable parameters are taken.
+        recipe: optimiser, momentum, weight decay, factor for biases and scales.
+
+    Returns:
+        An optimiser whose groups carry `factor`, the multiple of the scheduled learning rate.
+    """
+    small: list[nn.Parameter] = []
+    usual: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            last = name.rsplit(".", 1)[-1]
+            (small if recipe.scalar_factor != 1 and ("bias" in last or "scale" in last) else usual).append(parameter)
+    groups = [{"params": usual, "factor": 1.0}, {"params": small, "factor": recipe.scalar_factor}]
+    groups = [group for group in groups if group["params"]]
+    decay, momentum = recipe.weight_decay, recipe.momentum
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, recipe.learning_rate, (momentum, 0.999), weight_decay=decay, fused=True)
+    return torch.optim.SGD(groups, recipe.learning_rate, momentum, weight_decay=decay, fused=True)
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Copy the weights to the CPU, in the plain memory layout."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in model.state_dict().items()}

@@ -35,6 +35,11 @@ def same_init(a: str, b: str) -> bool:
     return bool(stem[0] and stem[1] and stem[0][1] == stem[1][1])
 
 
+def repeats_init(name: str) -> bool:
+    """Tell whether a run repeats the init of another one, as `randinit/0b` does; it is no replica of its own."""
+    return re.fullmatch(r".+/\d+[a-z]", name) is not None
+
+
 def kind(a: str, b: str) -> str:
     """Give the kind of a pair, a key of `KINDS`.
 

@@ -7,9 +7,12 @@ interval crosses the threshold: an honest "we cannot tell" is a result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Status = Literal["holds", "holds under conditions", "does not hold", "inconclusive"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -56,6 +59,21 @@ class Verdict:
     parts: tuple[Verdict, ...] = ()
 
 
+def trained_accuracy(chance: float) -> float:
+    """Give the accuracy below which an arm counts as not trained.
+
+    Twice chance. Where guessing is right more than one time in five, that asks too much, and a quarter of the way from
+    chance to a perfect score is enough (chosen).
+
+    Args:
+        chance: accuracy of guessing, 0..1.
+
+    Returns:
+        The lowest accuracy of an arm that learned something, 0..1.
+    """
+    return min(2 * chance, chance + (1 - chance) / 4)
+
+
 def combine(parts: Sequence[Verdict]) -> Verdict:
     """Join the verdicts on one claim for several targets into one.
 
@@ -85,3 +103,21 @@ def combine(parts: Sequence[Verdict]) -> Verdict:
         status = "inconclusive"
     sentence = " ".join(f"{part.target}: {part.status} ({part.sentence.rstrip('.')})." for part in parts)
     return Verdict(parts[0].claim, status, sentence, parts[0].rule, n=sum(part.n for part in parts), parts=tuple(parts))
+
+
+def judge_targets(
+    rows: pl.DataFrame, judge: Callable[[pl.DataFrame, str | None], Verdict | None]
+) -> tuple[Verdict, ...]:
+    """Judge one claim for each target in the rows and join what comes out.
+
+    Args:
+        rows: the rows of an analysis.
+        judge: gives the verdict from the rows of one target and its name (None for a call from Python); None where
+            they cannot speak of the claim.
+
+    Returns:
+        One verdict, or none where no target has one.
+    """
+    parts = [judge(part, part["target"][0]) for part in rows.partition_by("target", maintain_order=True)]
+    found = [part for part in parts if part is not None]
+    return (combine(found),) if found else ()

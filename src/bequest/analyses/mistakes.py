@@ -1,0 +1,351 @@
+"""Do two models go wrong on the same examples?
+
+Source: Neyshabur et al. 2020, section 3.1 (common and uncommon mistakes); Geirhos et al. 2020 (error consistency).
+
+For each pair of models and n examples: `common` counts the examples that both get wrong, `only_a` and `only_b` those
+that one gets wrong, `uncommon` their sum. Better models have fewer uncommon mistakes by arithmetic alone, so
+`expected_uncommon` is what two independent models of the same errors e1, e2 would show: n (e1 (1 - e2) + e2 (1 - e1)).
+`kappa` is 1 - uncommon / expected_uncommon: 1 is the same mistakes, 0 is as alike as chance, below 0 is less. With no
+uncommon mistake at all it is 1 (two perfect models). It equals Cohen's kappa of right and wrong. `mcnemar_p` is the
+exact binomial p that the two errors differ. `same_wrong_class` is the share of common mistakes with the same wrong
+answer. The metrics that end in `_in_class` are the counts within a class (column `class`).
+
+Rows whose `a` is a kind of pair (`finetune & finetune`) hold the mean kappa over its pairs (n of them), and
+`kappa_difference` that of the fine-tuned pairs minus that of the random-init pairs. Intervals of kappa come from
+resampling the examples, the same ones for all pairs. They say nothing of models that were not trained, and all
+replicas share one test set and, in the fine-tuned arm, one pre-training. `error` is per model, with Wilson's interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from bequest.analyses.intervals import share_interval
+from bequest.analyses.pairs import ARMS, KINDS, kind, repeats_init
+from bequest.analyses.result import Result, table
+from bequest.analyses.verdict import Verdict, judge_targets, trained_accuracy
+
+if TYPE_CHECKING:
+    import altair
+
+    from bequest.evaluation.predict import Predictions
+
+NAME = "mistakes"
+FINETUNED, RANDOM = "finetune & finetune", "randinit & randinit"
+LEAST_PAIRS = 3  # as for the basin: three replicas an arm
+RULE = (
+    "Holds if the mean kappa of the fine-tuned pairs is above 0 (fewer uncommon mistakes than independent models of "
+    "the same errors) and above that of the random-init pairs, both 95 % bootstrap intervals over the test images "
+    "clear of 0; does not hold if one of them is clear of 0 on the other side. Inconclusive otherwise, with fewer than "
+    "3 pairs of a kind, or when an arm is no better than twice chance. The interval is of the difference in kappa."
+)
+
+
+def mistakes(
+    predictions: Mapping[str, Predictions] | Sequence[Predictions],
+    *,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Result:
+    """Compare the mistakes of all pairs of models on the same examples.
+
+    Args:
+        predictions: name -> predictions, or a list with `names`; outputs [N, C] (scores, the highest is the answer),
+            targets [N] whole numbers, the same for all.
+        names: the names of the models, for a list.
+        classes: the names of the C classes, for the rows by class; None: their numbers.
+        seed: of the bootstrap.
+
+    Returns:
+        The rows; metrics as described at the top of this file.
+
+    Raises:
+        ValueError: if there is nothing to compare, or outputs, targets, names or classes do not fit each other.
+    """
+    named = _named(predictions, names)
+    answers, targets = _answers(named)
+    count = max(one.outputs.shape[1] for one in named.values())
+    labels = [str(index) for index in range(count)] if classes is None else list(classes)
+    if len(labels) < count:
+        raise ValueError(f"the outputs have {count} classes, but {len(labels)} class names were given")
+    wrong = answers != targets  # [models, examples]
+    models = list(named)
+    pairs = list(combinations(range(len(models)), 2))
+    draws = _kappa_draws(wrong, pairs, seed) if pairs else np.empty((0, 0))
+    rows = list(_model_rows(models, wrong, targets))
+    kappas: list[float] = []
+    for index, (i, j) in enumerate(pairs):
+        pair = {"a": models[i], "b": models[j]}
+        rows += _pair_rows(pair, answers[[i, j]], wrong[[i, j]], draws[:, index])
+        rows += _class_rows(pair, wrong[[i, j]], targets, labels)
+        kappas.append(_kappa(*_cells(wrong[[i, j]])))
+    rows += _kind_rows(models, pairs, np.array(kappas), draws)
+    return Result(NAME, table(NAME, rows))
+
+
+def _named(
+    predictions: Mapping[str, Predictions] | Sequence[Predictions], names: Sequence[str] | None
+) -> dict[str, Predictions]:
+    if isinstance(predictions, Mapping):
+        if names is not None:
+            raise ValueError("names= goes with a list of predictions; a dict has its names already")
+        named = dict(predictions)
+    else:
+        if names is None or len(names) != len(predictions) or len(set(names)) != len(names):
+            raise ValueError(f"a list of {len(predictions)} predictions needs names= with as many different names")
+        named = dict(zip(names, predictions, strict=True))
+    if not named:
+        raise ValueError("mistakes needs predictions: pass a dict of name -> Predictions")
+    return named
+
+
+def _answers(named: Mapping[str, Predictions]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The answers [models, examples] and the one vector of targets; refuses predictions on different examples."""
+    first, reference = next((name, one.targets.cpu().numpy()) for name, one in named.items())
+    if reference.ndim != 1 or not len(reference) or not np.issubdtype(reference.dtype, np.integer):
+        raise ValueError(
+            f"mistakes needs a class number for each of N > 0 examples; the targets of {first!r} have shape "
+            f"{list(reference.shape)} and type {reference.dtype}"
+        )
+    answers = []
+    for name, one in named.items():
+        targets = one.targets.cpu().numpy()
+        if targets.shape != reference.shape:
+            raise ValueError(
+                f"{name!r} has {len(targets)} examples and {first!r} has {len(reference)}; predict both on one set"
+            )
+        if (targets != reference).any():
+            where = int(np.flatnonzero(targets != reference)[0])
+            raise ValueError(
+                f"{name!r} and {first!r} have different targets, first at example {where} ({targets[where]} and "
+                f"{reference[where]}); predict both on the same examples in the same order"
+            )
+        if one.outputs.ndim != 2 or len(one.outputs) != len(reference):
+            raise ValueError(
+                f"mistakes needs outputs [N, classes]; those of {name!r} are {list(one.outputs.shape)} for "
+                f"{len(reference)} targets"
+            )
+        if int(reference.min()) < 0 or int(reference.max()) >= one.outputs.shape[1]:
+            raise ValueError(
+                f"a target is not one of the {one.outputs.shape[1]} classes that {name!r} gives scores for"
+            )
+        answers.append(one.outputs.argmax(dim=1).cpu().numpy())
+    return np.stack(answers), reference
+
+
+def _cells(wrong: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Counts of examples that both, only the first, only the second, and none of two models get wrong."""
+    a, b = wrong
+    return int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum()), int((~a & ~b).sum())
+
+
+def _kappa(both: Any, only_a: Any, only_b: Any, none: Any) -> Any:
+    """Error consistency from counts, or from arrays of counts."""
+    n = both + only_a + only_b + none
+    expected = ((both + only_a) * (only_a + none) + (both + only_b) * (only_b + none)) / n
+    uncommon = only_a + only_b
+    return np.where(uncommon == 0, 1.0, 1 - uncommon / np.where(expected == 0, 1, expected))
+
+
+def _kappa_draws(wrong: NDArray[np.bool_], pairs: list[tuple[int, int]], seed: int, draws: int = 1000) -> NDArray[Any]:
+    """Kappa of all pairs [draws, pairs] on examples drawn with replacement."""
+    # examples on which the same models fail are alike, so it is enough to draw how often each such pattern comes up
+    patterns, counts = np.unique(wrong.T, axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=draws).astype(np.float64)
+    a, b = patterns[:, [i for i, _ in pairs]], patterns[:, [j for _, j in pairs]]
+    cells = [drawn @ chosen.astype(np.float64) for chosen in (a & b, a & ~b, ~a & b, ~a & ~b)]
+    kappas: NDArray[Any] = _kappa(*cells)
+    return kappas
+
+
+def _ends(draws: NDArray[Any]) -> dict[str, float]:
+    """Ends of the 95 percent percentile interval."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {"low": float(low), "high": float(high)}
+
+
+def _model_rows(
+    models: Sequence[str], wrong: NDArray[np.bool_], targets: NDArray[np.int64]
+) -> Iterator[dict[str, Any]]:
+    n = len(targets)
+    chance = float(np.bincount(targets).max()) / n
+    yield {"metric": "chance_accuracy", "module": "*", "value": chance, "n": n, "unit": "share"}
+    for name, missed in zip(models, wrong, strict=True):
+        found = share_interval(int(missed.sum()), n)
+        ends = {"low": found.low, "high": found.high}
+        yield {"metric": "error", "a": name, "module": "*", "value": found.value, **ends, "n": n, "unit": "share"}
+
+
+def _pair_rows(
+    pair: Mapping[str, str], answers: NDArray[np.int64], wrong: NDArray[np.bool_], draws: NDArray[Any]
+) -> Iterator[dict[str, Any]]:
+    """All numbers about one pair over all examples."""
+    from scipy.special import bdtr  # only this function: scipy.stats takes half a second to import
+
+    both, only_a, only_b, none = _cells(wrong)
+    n = both + only_a + only_b + none
+    row = {**pair, "module": "*", "n": n, "unit": "examples"}
+    expected = ((both + only_a) * (only_a + none) + (both + only_b) * (only_b + none)) / n
+    counts = {"common": both, "uncommon": only_a + only_b, "only_a": only_a, "only_b": only_b}
+    for metric, value in {**counts, "expected_uncommon": expected}.items():
+        yield {**row, "metric": metric, "value": value}
+    yield {
+        **row,
+        "metric": "kappa",
+        "value": float(_kappa(both, only_a, only_b, none)),
+        **_ends(draws),
+        "unit": "kappa",
+    }
+    p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+    yield {**row, "metric": "mcnemar_p", "value": p, "n": only_a + only_b, "unit": "probability"}
+    alike = int((wrong[0] & wrong[1] & (answers[0] == answers[1])).sum())
+    share = share_interval(alike, both) if both else None
+    ends = {"value": share.value, "low": share.low, "high": share.high} if share else {"value": None}
+    yield {**row, "metric": "same_wrong_class", **ends, "n": both, "unit": "share"}
+
+
+def _class_rows(
+    pair: Mapping[str, str], wrong: NDArray[np.bool_], targets: NDArray[np.int64], labels: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The counts within each class that has examples."""
+    size = len(labels)
+    a, b = wrong
+    cells = {"common": a & b, "uncommon": a ^ b, "only_a": a & ~b, "only_b": ~a & b}
+    counted = {metric: np.bincount(targets[chosen], minlength=size) for metric, chosen in cells.items()}
+    totals = np.bincount(targets, minlength=size)
+    for index in np.flatnonzero(totals).tolist():
+        row = {**pair, "module": "*", "n": int(totals[index]), "unit": "examples", "class": labels[index]}
+        for metric, counts in counted.items():
+            yield {**row, "metric": f"{metric}_in_class", "value": int(counts[index])}
+
+
+def _kind_rows(
+    models: Sequence[str], pairs: list[tuple[int, int]], kappas: NDArray[Any], draws: NDArray[Any]
+) -> Iterator[dict[str, Any]]:
+    """The mean kappa of each kind of pair and the difference between the two arms; no run counts twice."""
+    kinds: dict[str, list[int]] = {}
+    for index, (i, j) in enumerate(pairs):
+        name = kind(models[i], models[j])
+        again = repeats_init(models[i]) or repeats_init(models[j])
+        if name != "other" and (not again or name == "randinit, same init"):
+            kinds.setdefault(name, []).append(index)
+    for name in KINDS:
+        if name in kinds:
+            chosen = kinds[name]
+            ends = _ends(draws[:, chosen].mean(axis=1))
+            row = {"metric": "kappa", "a": name, "module": "*", "n": len(chosen), "unit": "kappa"}
+            yield {**row, "value": float(kappas[chosen].mean()), **ends}
+    if FINETUNED in kinds and RANDOM in kinds:
+        a, b = kinds[FINETUNED], kinds[RANDOM]
+        ends = _ends(draws[:, a].mean(axis=1) - draws[:, b].mean(axis=1))
+        value = float(kappas[a].mean() - kappas[b].mean())
+        row = {"metric": "kappa_difference", "a": FINETUNED, "b": RANDOM, "module": "*", "unit": "kappa"}
+        yield {**row, "value": value, **ends, "n": min(len(a), len(b))}
+
+
+def verdict(rows: pl.DataFrame) -> tuple[Verdict, ...]:
+    """Judge claim C4 for each target.
+
+    Args:
+        rows: the rows of this analysis, of one or several targets.
+
+    Returns:
+        One verdict, or none where there are no pairs of both arms.
+    """
+    return judge_targets(rows, _judged)
+
+
+def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
+    """Apply the rule to the rows of one target."""
+    kinds = {row["a"]: row for row in rows.filter(metric="kappa").iter_rows(named=True) if row["b"] is None}
+    if FINETUNED not in kinds or RANDOM not in kinds:
+        return None
+    difference = rows.filter(metric="kappa_difference").row(0, named=True)
+    tuned, random = kinds[FINETUNED], kinds[RANDOM]
+    numbers = (
+        f"kappa {_ranged(tuned)} between fine-tuned models, {_ranged(random)} between random inits, difference "
+        f"{_ranged(difference)}, {tuned['n']} and {random['n']} pairs on one test set"
+    )
+
+    def say(status: Any, sentence: str) -> Verdict:
+        ends = {"low": difference["low"], "high": difference["high"]}
+        return Verdict("C4", status, sentence, RULE, n=difference["n"], target=target, **ends)
+
+    chance = rows.filter(metric="chance_accuracy")["value"][0]
+    for arm in ("finetune", "randinit"):
+        error = rows.filter(pl.col("metric") == "error", pl.col("a").str.starts_with(f"{arm}/"))["value"].mean()
+        if 1 - error < trained_accuracy(chance):  # type: ignore[operator] # mean() is typed for any column
+            return say("inconclusive", f"{arm} is hardly better than chance here; {numbers}.")
+    if difference["n"] < LEAST_PAIRS:
+        return say("inconclusive", f"Fewer than {LEAST_PAIRS} pairs of a kind: {numbers}.")
+    if difference["high"] < 0 or tuned["high"] < 0:
+        return say("does not hold", f"Less alike: {numbers}.")
+    if difference["low"] > 0 and tuned["low"] > 0:
+        return say("holds", f"More alike than their errors explain: {numbers}.")
+    return say("inconclusive", f"An interval crosses 0: {numbers}.")
+
+
+def _ranged(row: Mapping[str, Any]) -> str:
+    return f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+
+
+def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
+    """Draw the uncommon mistakes of each pair against those that independent models of the same errors would show.
+
+    Args:
+        rows: the rows of this analysis; several targets become small charts side by side.
+
+    Returns:
+        The chart; a pair on the upper line is as alike as chance (kappa 0), one on the lower line has kappa 0.5.
+    """
+    import altair as alt
+
+    panels = [_panel(part) for part in rows.partition_by("target", maintain_order=True)]
+    if len(panels) == 1:
+        return panels[0].properties(width="container", height=300)
+    targets = rows["target"].unique(maintain_order=True)
+    small = [panel.properties(width=260, height=260, title=name) for panel, name in zip(panels, targets, strict=True)]
+    return alt.concat(*small, columns=2)
+
+
+def _panel(rows: pl.DataFrame) -> altair.LayerChart | altair.FacetChart:
+    """The chart of one target."""
+    import altair as alt
+
+    metrics = ["uncommon", "expected_uncommon", "kappa"]
+    data = rows.filter(pl.col("metric").is_in(metrics), pl.col("b").is_not_null())
+    sizes = data.filter(metric="uncommon").select("a", "b", "n")
+    data = data.pivot(on="metric", index=["a", "b"], values="value").join(sizes, on=["a", "b"])
+    kinds = pl.Series("kind", [kind(a, b) for a, b in data.select("a", "b").iter_rows()], dtype=pl.String)
+    data = data.with_columns(kinds, *(pl.col(metric) / pl.col("n") for metric in metrics[:2]))
+    top = 1.12 * max([0.01, *data["uncommon"], *data["expected_uncommon"]])
+    present = [name for name in KINDS if name in set(kinds)]
+    lines = pl.DataFrame({"x": [0.0, top] * 2, "y": [0.0, top, 0.0, top / 2], "kappa": ["0", "0", "0.5", "0.5"]})
+    scale = alt.Scale(domain=[0, top], nice=False)
+    rays = alt.Chart(lines).mark_line(color=ARMS["other"], strokeWidth=1.5)
+    dash = alt.Scale(domain=["0", "0.5"], range=[[1, 0], [4, 4]])
+    rays = rays.encode(
+        alt.X("x:Q", scale=scale), alt.Y("y:Q", scale=scale), alt.StrokeDash("kappa:N", title="kappa", scale=dash)
+    )
+    x_title, y_title = "expected of independent models (% of images)", "uncommon mistakes (% of images)"
+    dots = alt.Chart(data).mark_point(size=60, filled=True, opacity=0.85)
+    dots = dots.encode(
+        alt.X("expected_uncommon:Q", title=x_title, axis=alt.Axis(format="~%")),
+        alt.Y("uncommon:Q", title=y_title, axis=alt.Axis(format="~%")),
+        alt.Color("kind:N", title="pair", scale=alt.Scale(domain=present, range=[KINDS[name] for name in present])),
+        alt.Shape("kind:N", title="pair", scale=alt.Scale(domain=present)),
+        tooltip=[
+            *("a:N", "b:N"),
+            alt.Tooltip("uncommon:Q", format=".1%"),
+            alt.Tooltip("expected_uncommon:Q", title="expected", format=".1%"),
+            alt.Tooltip("kappa:Q", format=".2f"),
+        ],
+    )
+    return alt.layer(rays, dots)

@@ -1,0 +1,214 @@
+import itertools
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from bequest.analyses.mistakes import chart, mistakes, verdict
+
+
+def predictions(answers, targets, classes):
+    """Predictions that answer with these class numbers."""
+    return SimpleNamespace(
+        outputs=torch.nn.functional.one_hot(torch.tensor(answers), classes).float(), targets=torch.tensor(targets)
+    )
+
+
+def binary(pattern):
+    """Predictions on targets 0 that are right where the pattern has a 1."""
+    return predictions([1 - right for right in pattern], [0] * len(pattern), 2)
+
+
+def study(seed=0, n=300, shared=0.9, errors=(0.2, 0.4), replicas=3, classes=12):
+    """Fine-tuned replicas that mostly fail on the same examples, and random inits that fail independently."""
+    generator = np.random.default_rng(seed)
+    targets = np.arange(n) % classes
+    hard = generator.random(n) < errors[0]
+    named = {}
+    for arm, error in zip(("finetune", "randinit"), errors, strict=True):
+        for replica in range(replicas):
+            wrong = generator.random(n) < error
+            if arm == "finetune":
+                wrong = np.where(generator.random(n) < shared, hard, wrong)
+            answers = np.where(wrong, (targets + 1 + generator.integers(0, classes - 1, n)) % classes, targets)
+            named[f"{arm}/{replica}"] = predictions(answers, targets, classes)
+    return named
+
+
+def test_kappa_test_vectors():
+    # science.md 4.7: accuracies .8 and .7, agreement .9: kappa .736842
+    found = mistakes({"a": binary([1] * 8 + [0] * 2), "b": binary([1] * 7 + [0] * 3)})
+    assert found.value("kappa", a="a", b="b") == pytest.approx(0.736842, abs=1e-6)
+    # accuracies .9 and .9, agreement .82: kappa 0
+    left, right = [1] * 90 + [0] * 10, [1] * 81 + [0] * 9 + [0] + [1] * 9
+    found = mistakes({"a": binary(left), "b": binary(right)})
+    assert found.value("kappa", a="a", b="b") == pytest.approx(0, abs=1e-12)
+    assert found.value("uncommon", a="a", b="b") == found.value("expected_uncommon", a="a", b="b") == 18
+
+
+def test_counts_by_hand():
+    a, b = predictions([0, 1, 1, 2], [0, 0, 2, 2], 3), predictions([1, 1, 0, 2], [0, 0, 2, 2], 3)
+    found = mistakes([a, b], names=["one", "two"], classes=["cat", "dog", "owl"])
+    values = {m: found.value(m, a="one", b="two") for m in ("common", "uncommon", "only_a", "only_b")}
+    assert values == {"common": 2, "uncommon": 1, "only_a": 0, "only_b": 1}
+    assert found.value("expected_uncommon", a="one", b="two") == pytest.approx(4 * (0.5 * 0.25 + 0.5 * 0.75))
+    assert found.value("same_wrong_class", a="one", b="two") == 0.5
+    assert found.value("error", a="two") == 0.75
+    assert found.value("common_in_class", **{"class": "cat"}) == 1
+    assert found.value("only_b_in_class", **{"class": "cat"}) == 1
+    assert found.select("common_in_class")["class"].to_list() == ["cat", "owl"]
+    assert found.select("common_in_class")["n"].to_list() == [2, 2]
+
+
+def test_kappa_is_cohens():
+    from sklearn.metrics import cohen_kappa_score
+
+    named = study(seed=4)
+    found = mistakes(named)
+    right = {name: (one.outputs.argmax(1) == one.targets).numpy() for name, one in named.items()}
+    for a, b in itertools.combinations(named, 2):
+        assert found.value("kappa", a=a, b=b) == pytest.approx(cohen_kappa_score(right[a], right[b]), abs=1e-12)
+
+
+def test_edges_of_kappa():
+    perfect, empty, half = binary([1] * 10), binary([0] * 10), binary([1] * 5 + [0] * 5)
+    found = mistakes({"p": perfect, "q": perfect, "e": empty, "f": empty, "h": half})
+    assert found.value("kappa", a="p", b="q") == 1.0  # no uncommon mistake
+    assert found.value("kappa", a="e", b="f") == 1.0
+    assert found.value("kappa", a="p", b="h") == 0.0
+    assert found.value("kappa", a="p", b="e") == 0.0
+    assert found.select("same_wrong_class", a="p", b="q")["value"].to_list() == [None]
+    assert found.select("kappa")["low"].null_count() == 0
+
+
+def test_mcnemar_is_the_exact_binomial():
+    from scipy.stats import binomtest
+
+    left, right = [1] * 30 + [0] * 12 + [1] * 3, [1] * 30 + [1] * 12 + [0] * 3
+    found = mistakes({"a": binary(left), "b": binary(right)})
+    assert found.value("mcnemar_p", a="a", b="b") == pytest.approx(binomtest(3, 15, 0.5).pvalue)
+    assert mistakes({"a": binary(left), "b": binary(left)}).value("mcnemar_p", a="a", b="b") == 1.0
+
+
+def test_bootstrap_by_patterns_is_the_bootstrap_over_examples():
+    from bequest.analyses.intervals import bootstrap
+
+    named = {name: one for name, one in study(seed=2).items() if name in ("finetune/0", "randinit/0")}
+    row = mistakes(named, seed=1).select("kappa", a="finetune/0", b="randinit/0").row(0, named=True)
+    a, b = ((one.outputs.argmax(1) != one.targets).numpy() for one in named.values())
+
+    def kappa(index):
+        e1, e2 = a[index].mean(), b[index].mean()
+        return 1 - (a[index] != b[index]).mean() / (e1 * (1 - e2) + e2 * (1 - e1))
+
+    slow = bootstrap(kappa, len(a), draws=2000)
+    assert row["low"] == pytest.approx(slow.low, abs=0.02)
+    assert row["high"] == pytest.approx(slow.high, abs=0.02)
+
+
+def test_symmetric_in_the_pair_and_repeatable():
+    named = study()
+    a, b = named["finetune/0"], named["randinit/0"]
+    forth, back = mistakes({"a": a, "b": b}), mistakes({"b": b, "a": a})
+    for metric in ("common", "uncommon", "expected_uncommon", "kappa", "mcnemar_p", "same_wrong_class"):
+        assert forth.value(metric, a="a") == pytest.approx(back.value(metric, a="b"))
+    assert forth.value("only_a", a="a") == back.value("only_b", a="b")
+    assert mistakes(named).rows.equals(mistakes(named).rows)
+
+
+def test_eight_models_take_less_than_a_second():
+    named = study(n=1000, replicas=4)
+    mistakes(named)
+    start = time.perf_counter()
+    found = mistakes(named)
+    assert time.perf_counter() - start < 1
+    assert found.select("uncommon").height == 28
+
+
+def test_twins_are_their_own_kind_and_not_counted_twice():
+    named = study()
+    named["randinit/0b"] = named["randinit/0"]
+    rows = mistakes(named).select("kappa", b=None)
+    assert rows["a"].to_list() == [
+        "finetune & finetune", "randinit & randinit", "randinit, same init", "finetune & randinit",
+    ]  # fmt: skip
+    assert rows["n"].to_list() == [3, 3, 1, 9]
+
+
+def test_verdict_holds_on_shared_mistakes():
+    (found,) = mistakes(study()).verdict
+    assert (found.claim, found.status, found.n) == ("C4", "holds", 3)
+    assert 0 < found.low < found.high
+    assert "kappa" in found.sentence and "bootstrap" in found.rule
+
+
+def test_fewer_mistakes_alone_are_no_evidence():
+    """Fine-tuned models with far fewer uncommon mistakes, but all independent."""
+    result = mistakes(study(shared=0, errors=(0.1, 0.5)))
+    uncommon = result.select("uncommon")
+    tuned = uncommon.filter(pl.col("a").str.starts_with("finetune") & pl.col("b").str.starts_with("finetune"))
+    random = uncommon.filter(pl.col("a").str.starts_with("randinit"))
+    assert tuned["value"].max() < random["value"].min()
+    assert result.verdict[0].status == "inconclusive"
+
+
+def test_verdict_refutes_when_random_inits_are_the_alike_ones():
+    named = study()
+    swapped = {("randinit" if name[0] == "f" else "finetune") + name[-2:]: one for name, one in named.items()}
+    assert mistakes(swapped).verdict[0].status == "does not hold"
+
+
+def test_verdict_is_inconclusive_without_enough_pairs_or_training():
+    assert mistakes(study(replicas=2)).verdict[0].status == "inconclusive"
+    untrained = mistakes(study(errors=(0.2, 0.92))).verdict[0]
+    assert untrained.status == "inconclusive" and "randinit is hardly better than chance" in untrained.sentence
+    assert mistakes({"mine": study()["finetune/0"], "yours": study()["finetune/1"]}).verdict == ()
+
+
+def test_verdict_by_target_and_chart():
+    parts = [
+        mistakes(study(seed)).rows.with_columns(pl.lit(name).alias("target")) for seed, name in ((0, "line"), (1, "m"))
+    ]
+    (found,) = verdict(pl.concat(parts))
+    assert [part.target for part in found.parts] == ["line", "m"]
+    assert "concat" in chart(pl.concat(parts)).to_dict()
+    drawn = mistakes(study()).chart().to_dict()
+    assert drawn["width"] == "container" and len(drawn["layer"]) == 2
+    assert max(len(rows) for rows in drawn["datasets"].values()) == 15
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda one: SimpleNamespace(outputs=one.outputs[:-1], targets=one.targets[:-1]), "299 examples"),
+        (lambda one: SimpleNamespace(outputs=one.outputs, targets=one.targets.flip(0)), "different targets, first at"),
+        (lambda one: SimpleNamespace(outputs=one.outputs[:, 0], targets=one.targets), r"outputs \[N, classes\]"),
+        (lambda one: SimpleNamespace(outputs=one.outputs[:, :3], targets=one.targets), "not one of the 3 classes"),
+    ],
+)
+def test_bad_predictions_are_refused(change, message):
+    named = study()
+    with pytest.raises(ValueError, match=message):
+        mistakes({"good": named["finetune/0"], "bad": change(named["finetune/1"])})
+
+
+def test_bad_names_are_refused():
+    one = study()["finetune/0"]
+    with pytest.raises(ValueError, match="names="):
+        mistakes([one, one])
+    with pytest.raises(ValueError, match="different names"):
+        mistakes([one, one], names=["a", "a"])
+    with pytest.raises(ValueError, match="12 classes, but 2"):
+        mistakes({"a": one}, classes=["cat", "dog"])
+    with pytest.raises(ValueError, match="pass a dict"):
+        mistakes({})
+    with pytest.raises(ValueError, match="class number"):
+        mistakes({"a": SimpleNamespace(outputs=one.outputs, targets=one.targets.float())})
+
+
+def test_one_model_has_an_error_and_no_pairs():
+    found = mistakes({"mine": study()["finetune/0"]})
+    assert sorted(found.rows["metric"].unique()) == ["chance_accuracy", "error"]

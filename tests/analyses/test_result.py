@@ -1,0 +1,41 @@
+import polars as pl
+import pytest
+
+from bequest.analyses.result import COLUMNS, Result, table
+
+ROWS = [
+    {"metric": "error", "a": "finetune/0", "split": "test", "value": 0.25, "n": 4},
+    {"metric": "error", "a": "finetune/1", "split": "test", "value": 1, "n": 4, "class": "cat"},
+    {"metric": "loss", "a": "finetune/0", "value": None},
+]
+
+
+def test_table_has_all_columns_in_order_then_further_ones():
+    frame = table("mistakes", ROWS)
+    assert frame.columns == [*COLUMNS, "class"]
+    assert frame.schema["value"] == pl.Float64 and frame.schema["x"] == pl.Float64 and frame.schema["b"] == pl.String
+    assert frame["analysis"].to_list() == ["mistakes"] * 3
+    assert frame["value"].to_list() == [0.25, 1.0, None]
+
+
+def test_table_of_nothing():
+    frame = table("mistakes", [])
+    assert frame.height == 0 and frame.columns == list(COLUMNS)
+
+
+def test_value_finds_the_one_number():
+    result = Result("mistakes", table("mistakes", ROWS))
+    assert result.value("error", a="finetune/0") == 0.25
+    assert result.value("error", a="finetune/1", **{"class": "cat"}) == 1.0
+    assert result.select("error", **{"class": None}).height == 1
+
+
+@pytest.mark.parametrize("where", [{}, {"a": "nobody"}])
+def test_value_of_none_or_several_is_refused(where):
+    with pytest.raises(KeyError, match="rows have metric 'error'.*Metrics here: error, loss"):
+        Result("mistakes", table("mistakes", ROWS)).value("error", **where)
+
+
+def test_unknown_column_is_named():
+    with pytest.raises(KeyError, match="no column 'module_b'"):
+        Result("mistakes", table("mistakes", ROWS)).select("error", module_b="fc")

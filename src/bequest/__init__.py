@@ -1,1 +1,60 @@
-"""Bequest: what did pre-training bequeath to your model?"""
+"""Bequest: what did pre-training bequeath to your model?
+
+The public names, in groups. Each is imported when it is first used, so `import bequest` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bequest.analyses.barrier import barrier as barrier
+    from bequest.analyses.distance import distance as distance
+    from bequest.analyses.learning_curves import learning_curves as learning_curves
+    from bequest.analyses.mistakes import mistakes as mistakes
+    from bequest.analyses.result import Result as Result
+    from bequest.analyses.similarity import similarity as similarity
+    from bequest.evaluation.predict import Predictions as Predictions
+    from bequest.evaluation.predict import predict as predict
+    from bequest.models.files import read_weights as read_weights
+    from bequest.models.files import write_weights as write_weights
+    from bequest.models.opening import open_model as open_model
+    from bequest.models.order import modules as modules
+    from bequest.training.trajectory import Trajectory as Trajectory
+
+_HOMES = {
+    # models and weights
+    "open_model": "bequest.models.opening",
+    "modules": "bequest.models.order",
+    "read_weights": "bequest.models.files",
+    "write_weights": "bequest.models.files",
+    # running a model
+    "Predictions": "bequest.evaluation.predict",
+    "predict": "bequest.evaluation.predict",
+    # what a training leaves
+    "Trajectory": "bequest.training.trajectory",
+    # analyses
+    "Result": "bequest.analyses.result",
+    "learning_curves": "bequest.analyses.learning_curves",
+    "mistakes": "bequest.analyses.mistakes",
+    "similarity": "bequest.analyses.similarity",
+    "distance": "bequest.analyses.distance",
+    "barrier": "bequest.analyses.barrier",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"bequest has no {name!r}; it has {', '.join(_HOMES)}")
+    found = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

@@ -82,6 +82,11 @@ def check(content: dict[str, Any], where: Any = lambda location: "study") -> Stu
         raise BadStudy(text.replace("KEY", dotted) + further) from None
 
 
+def dump(study: Study) -> str:
+    """Write a study as YAML, with every default spelled out; `read_study` gives the same study back."""
+    return yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
 def _complaint(error: Any, location: tuple[str | int, ...]) -> str:
     if error["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])

@@ -60,6 +60,7 @@ class Step:
         function: a name in the table of functions.
         version: the version of that function.
         arguments: plain JSON values.
+        places: further arguments that say where things are; the function gets them, the key does not.
         inputs: the steps whose results it reads, by the name under which it reads them.
         label: what people see; not part of the key.
         cost: expected work in images through the network and back; for the estimate of the time left.
@@ -70,6 +71,7 @@ class Step:
     version: int
     arguments: Mapping[str, Any]
     inputs: Mapping[str, Step] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     cost: float = 1.0
     tolerant: bool = False

@@ -128,6 +128,6 @@ def _carry_out(
     began = time.perf_counter()
     scratch = store.scratch(step)
     with told(store.root, FULL):
-        function.run(scratch, step.arguments, inputs, replace(context, tell=watcher.goes_on))
+        function.run(scratch, {**step.arguments, **step.places}, inputs, replace(context, tell=watcher.goes_on))
     missing = sorted(step.inputs.keys() - inputs.keys())
     store.publish(step, provenance(context.device, time.perf_counter() - began) | {"inputs_that_failed": missing})

@@ -1,0 +1,118 @@
+"""What can be asked from the command line?
+
+`bequest demo` and `bequest run` carry out a study; `status`, `show` and `report` look at one. Heavy libraries are
+imported inside the commands, so that `bequest --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="What did pre-training bequeath to your model? Train, measure, judge and report what was transferred.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Changes = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the study, as key.path=value: arms.replicas=5 barrier.points=21")
+]
+Folder = Annotated[Path | None, typer.Option(help="Where results go; studies/NAME if left out.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that read and draw images.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Place = Annotated[Path, typer.Argument(help="The folder of a study, as in studies/emoji.")]
+
+
+@app.command()
+def demo(
+    changes: Changes = None,
+    folder: Folder = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    debug: Debug = False,
+) -> None:
+    """Run the study that comes with Bequest: emoji drawn by different hands, about five minutes on two cores."""
+    run(_examples() / "emoji.yaml", changes, folder, device, workers, debug)
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="A study file (YAML).")],
+    changes: Changes = None,
+    folder: Folder = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    debug: Debug = False,
+) -> None:
+    """Carry out a study: train, measure, judge, report. What is there already is not done again."""
+    with _plainly(debug):
+        from bequest.report.session import carry_out
+        from bequest.study.reading import read_study
+
+        asked = read_study(study, changes or [])
+        failed = carry_out(asked, folder or Path("studies") / asked.name, device, workers)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(place: Place, debug: Debug = False) -> None:
+    """List the steps of a study: done, failed, or still to do."""
+    with _plainly(debug):
+        from bequest.report.session import print_status
+
+        print_status(place)
+
+
+@app.command()
+def show(place: Place, debug: Debug = False) -> None:
+    """Print the verdicts and the headline numbers of a study."""
+    with _plainly(debug):
+        from bequest.report.session import print_results
+
+        print_results(place)
+
+
+@app.command()
+def report(place: Place, debug: Debug = False) -> None:
+    """Write the report of a study again from what was measured, complete or not."""
+    with _plainly(debug):
+        from bequest.report.session import write_again
+
+        write_again(place)
+
+
+@contextmanager
+def _plainly(debug: bool) -> Iterator[None]:
+    """Turn an error into one message and exit code 2; with --debug let it through."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except KeyboardInterrupt:
+        print("interrupted; what is done is kept, the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except (ValueError, LookupError, OSError, ImportError, RuntimeError) as error:
+        if debug:
+            raise
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"bequest: {message}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _examples() -> Path:
+    packaged = Path(__file__).parent / "examples"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "examples"
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

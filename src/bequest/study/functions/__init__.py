@@ -1,0 +1,19 @@
+"""The functions that the steps of a study run, each with its version."""
+
+from __future__ import annotations
+
+from bequest.study.functions import images, measuring, training
+from bequest.study.step import Function
+
+FUNCTIONS: dict[str, Function] = {
+    "images": Function(images.draw, version=1),
+    "weights": Function(training.import_weights, version=1),
+    "train": Function(training.train_run, version=1),
+    "choose": Function(training.choose, version=1, tolerant=True),
+    "predict": Function(measuring.predictions, version=1),
+    "learning_curves": Function(measuring.learning_curves, version=1, tolerant=True),
+    "mistakes": Function(measuring.mistakes, version=1, tolerant=True),
+    "similarity": Function(measuring.similarity, version=1, tolerant=True),
+    "distance": Function(measuring.distance, version=1, tolerant=True),
+    "barrier": Function(measuring.barrier, version=1, tolerant=True),
+}

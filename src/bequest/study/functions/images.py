@@ -1,0 +1,76 @@
+"""How does a step read images: draw a domain once, and open it again?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bequest.data.batches import Batches, batches, take_shots, to_tensor
+from bequest.data.doors import open_source
+from bequest.data.pack import Packed, open_packed, pack
+from bequest.study.step import Context
+from bequest.study.store import Artefact
+
+EVALUATION_BATCH = 256
+
+
+def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Read or draw all images of a domain into one packed array.
+
+    Args:
+        folder: gets the array and its index.
+        arguments: `door` and `size` in pixels; `content` (a hash of what is read) is only there for the key.
+        inputs: none.
+        context: workers, progress.
+    """
+    source = open_source(arguments["door"])
+    pack(source, folder, size=arguments["size"], workers=context.workers, progress=context.tell)
+
+
+def packed_inputs(inputs: Mapping[str, Artefact]) -> list[Packed]:
+    """Open the domains among the inputs of a step: those named `images` or `images/…`, in order."""
+    return [open_packed(inputs[name].folder) for name in sorted(inputs) if name.split("/")[0] == "images"]
+
+
+def chosen(packed: Packed, split: str, arguments: Mapping[str, Any]) -> Tensor:
+    """Give the indices of a split; of the training split only the shots that the arguments ask for."""
+    shots = arguments.get("shots")
+    if split == "train" and shots is not None:
+        return take_shots(packed, shots, seed=arguments["shots_seed"])
+    return packed.indices(split)
+
+
+def evaluation_batches(packed: Packed, split: str, arguments: Mapping[str, Any], size: int = 0) -> Batches:
+    """Give the images of a split in fixed order, normalised, without augmentation."""
+    indices = chosen(packed, split, arguments)
+    normalise = (tuple(arguments["mean"]), tuple(arguments["std"]))
+    return batches(packed, indices, batch_size=size or EVALUATION_BATCH, normalise=normalise)
+
+
+def joined(domains: list[Packed], split: str, arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Join a split of several domains of the same classes.
+
+    Args:
+        domains: at least one.
+        split: which.
+        arguments: see `chosen`.
+
+    Returns:
+        Images uint8 [N, 3, H, W] and targets int64 [N].
+
+    Raises:
+        ValueError: if the domains have different classes.
+    """
+    for other in domains[1:]:
+        if other.classes != domains[0].classes:
+            raise ValueError(
+                f"domains that are pre-trained on together need the same classes: {domains[0].domain} has "
+                f"{len(domains[0].classes)}, {other.domain} has {len(other.classes)}, or others by name"
+            )
+    parts = [(domain, chosen(domain, split, arguments)) for domain in domains]
+    images = torch.cat([to_tensor(domain, indices) for domain, indices in parts])
+    return images, torch.cat([domain.targets[indices] for domain, indices in parts])

@@ -1,0 +1,157 @@
+"""How does a step measure: predictions, and the analyses of one target?
+
+Each function opens what its inputs left, calls the public analysis, and writes its rows. Runs that failed are not among
+the inputs; the analysis is made of those that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from bequest.analyses import barrier as barrier_
+from bequest.analyses import distance as distance_
+from bequest.analyses import learning_curves as learning_curves_
+from bequest.analyses import mistakes as mistakes_
+from bequest.analyses import similarity as similarity_
+from bequest.analyses.pairs import PRETRAINED, arm, same_init
+from bequest.analyses.result import Result
+from bequest.data.pack import open_packed
+from bequest.evaluation.predict import Predictions, predict
+from bequest.models.fitting import transfer
+from bequest.models.head import head_name
+from bequest.models.opening import open_model
+from bequest.models.order import modules
+from bequest.study.functions.images import evaluation_batches
+from bequest.study.functions.training import run_of
+from bequest.study.step import Context
+from bequest.study.store import Artefact
+
+
+def predictions(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Keep what a run answers on each image of a split.
+
+    Args:
+        folder: gets `predictions.safetensors` with `outputs` and `targets`.
+        arguments: `split`, `checkpoint`, and how images are normalised.
+        inputs: `run`, `images`.
+        context: device.
+    """
+    packed = open_packed(inputs["images"].folder)
+    model = _model(inputs["run"], context)
+    weights = run_of(inputs["run"]).checkpoints[arguments["checkpoint"]]
+    made = predict(model, evaluation_batches(packed, arguments["split"], arguments), weights=weights)
+    tensors = {"outputs": made.outputs.contiguous(), "targets": made.targets.contiguous()}
+    save_file(tensors, folder / "predictions.safetensors")
+
+
+def learning_curves(
+    folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context
+) -> None:
+    """Compare how the runs of a target learned."""
+    trajectories = {name: run_of(artefact) for name, artefact in _runs(inputs).items()}
+    _write(folder, arguments, learning_curves_.learning_curves(trajectories))
+
+
+def mistakes(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Compare which test images the runs of a target get wrong."""
+    given = {name: open_predictions(artefact) for name, artefact in _runs(inputs, "predictions/").items()}
+    classes = open_packed(inputs["images"].folder).classes
+    _write(folder, arguments, mistakes_.mistakes(given, classes=classes))
+
+
+def similarity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Compare the features of the runs, and of P, on the images of a split."""
+    packed = open_packed(inputs["images"].folder)
+    models = {name: _loaded(artefact, context) for name, artefact in _runs(inputs).items()}
+    template = next(iter(models.values()))
+    head = head_name(template)
+    if "pretrained" in inputs:  # P has no head of its own for the target: it takes part up to the features
+        pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
+        models[PRETRAINED] = _model(next(iter(_runs(inputs).values())), context)
+        models[PRETRAINED].load_state_dict(transfer(pretrained, template))
+    size = arguments["batch_size"]
+    shown = evaluation_batches(packed, arguments["split"], arguments, size)
+    names = [module.name for module in modules(template, next(iter(shown))[0])]
+    result = similarity_.similarity(models, shown, modules=names)
+    fresh = ((pl.col("a") == PRETRAINED) | (pl.col("b") == PRETRAINED)) & (pl.col("module") == head)
+    _write(folder, arguments, Result(result.analysis, result.rows.filter(~fresh.fill_null(False)), result.arrays))
+
+
+def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Measure how far the runs moved, and how far they are from each other and from P."""
+    packed = open_packed(inputs["images"].folder)
+    runs = {name: run_of(artefact).checkpoints for name, artefact in _runs(inputs).items()}
+    model = _model(next(iter(_runs(inputs).values())), context)
+    example = next(iter(evaluation_batches(packed, "test", arguments)))[0][:2]
+    units = modules(model, example)
+    last = {name: checkpoints["last"] for name, checkpoints in runs.items()}
+    start = {name: checkpoints["step-0"] for name, checkpoints in runs.items()}
+    rows = [distance_.distances(last, modules=units, initial=start).rows]
+    if "pretrained" in inputs:
+        pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
+        for name in runs:
+            # P takes on the run's own fresh head, so that the distance of the head is how far it was trained
+            model.load_state_dict(start[name])
+            pair = {PRETRAINED: transfer(pretrained, model), name: last[name]}
+            rows.append(distance_.distances(pair, modules=units).rows)
+    _write(folder, arguments, Result("distance", pl.concat(rows, how="diagonal_relaxed")))
+
+
+def barrier(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Measure error and loss on the line between pairs of runs."""
+    packed = open_packed(inputs["images"].folder)
+    runs = _runs(inputs)
+    ends = {name: run_of(artefact).checkpoints["last"] for name, artefact in runs.items()}
+    chosen = default_pairs(list(ends)) if arguments["pairs"] == "default" else list(combinations(ends, 2))
+    result = barrier_.barrier(
+        _model(next(iter(runs.values())), context),
+        ends,
+        {split: evaluation_batches(packed, split, arguments) for split in arguments["splits"]},
+        points=arguments["points"],
+        calibration=evaluation_batches(packed, "train", arguments),
+        pairs=chosen,
+    )
+    _write(folder, arguments, result)
+
+
+def default_pairs(names: list[str]) -> list[tuple[str, str]]:
+    """Give the pairs within each arm, the pair from the same init, and the first pair across the arms."""
+    plain = [name for name in names if name[-1].isdigit()]
+    across = [tuple(next((n for n in plain if arm(n) == which), "") for which in ("finetune", "randinit"))]
+    pairs = [(a, b) for a, b in combinations(plain, 2) if arm(a) == arm(b)]
+    pairs += [(a, b) for a, b in combinations(names, 2) if same_init(a, b)]
+    return pairs + [(a, b) for a, b in across if a and b]
+
+
+def open_predictions(artefact: Artefact) -> Predictions:
+    """Open what `predictions` left."""
+    tensors = load_file(artefact.folder / "predictions.safetensors")
+    return Predictions(tensors["outputs"], tensors["targets"])
+
+
+def _runs(inputs: Mapping[str, Artefact], prefix: str = "run/") -> dict[str, Artefact]:
+    return {name.removeprefix(prefix): artefact for name, artefact in inputs.items() if name.startswith(prefix)}
+
+
+def _model(run: Artefact, context: Context) -> nn.Module:
+    about = run.json("run")
+    return open_model(about["model"], classes=len(about["classes"])).to(context.device)
+
+
+def _loaded(run: Artefact, context: Context) -> nn.Module:
+    model = _model(run, context)
+    model.load_state_dict(run_of(run).checkpoints["last"])
+    return model
+
+
+def _write(folder: Path, arguments: Mapping[str, Any], result: Result) -> None:
+    result.rows.with_columns(target=pl.lit(arguments["target"])).write_parquet(folder / "rows.parquet")
+    if result.arrays:
+        save_file({name: array.contiguous() for name, array in result.arrays.items()}, folder / "arrays.safetensors")

@@ -1,0 +1,166 @@
+"""How does a step train: pre-training, the arms, the choice of a learning rate?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from torch import Tensor, nn
+
+from bequest.data.batches import Batches
+from bequest.evaluation.tasks import task
+from bequest.models.files import read_weights, write_weights
+from bequest.models.fitting import transfer
+from bequest.models.opening import open_model
+from bequest.study.functions.images import evaluation_batches, joined, packed_inputs
+from bequest.study.step import Context
+from bequest.study.store import Artefact
+from bequest.training.loop import Examples, train
+from bequest.training.recipe import Recipe
+from bequest.training.trajectory import Trajectory, doubling_epochs
+from bequest.weights.algebra import Weights
+
+
+class Checkpoints(Mapping[str, Weights]):
+    """The checkpoints in a run's folder, read when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> Weights:
+        path = self._folder / f"{name}.safetensors"
+        if not path.is_file():
+            raise KeyError(f"no checkpoint {name!r}; there are {', '.join(self)}")
+        return read_weights(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(path.stem for path in self._folder.glob("*.safetensors")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def run_of(artefact: Artefact) -> Trajectory:
+    """Open what a training step left: its metrics and checkpoints."""
+    return Trajectory(artefact.rows(), Checkpoints(artefact.folder / "checkpoints"))
+
+
+def import_weights(
+    folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context
+) -> None:
+    """Take pre-trained weights from a file, checked against the model.
+
+    Args:
+        folder: gets `checkpoints/last.safetensors` and `run.json`.
+        arguments: `model`, `classes` of the pre-training head, and `path`; `content` is only there for the key.
+        inputs: none.
+        context: unused.
+    """
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    weights = read_weights(Path(arguments["path"]))
+    write_weights(weights, folder / "checkpoints" / "last.safetensors")
+    _write(folder / "run.json", {"arm": "P", "model": arguments["model"]})
+
+
+def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Train one run: a pre-training or a replica of an arm.
+
+    Args:
+        folder: gets `rows.parquet` (metrics), `checkpoints/*.safetensors` and `run.json`; a state to go on from lies
+            there while the step is not done.
+        arguments: see `study.plan`.
+        inputs: `images` or `images/…`; for finetune `pretrained`; with a sweep `choice`.
+        context: device, progress.
+    """
+    domains = packed_inputs(inputs)
+    classes = domains[0].classes
+    recipe = Recipe.model_validate(arguments["recipe"])
+    rate = _rate(arguments, inputs)
+    recipe = recipe.model_copy(update={"learning_rate": rate or recipe.learning_rate})
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    images, targets = joined(domains, "train", arguments)
+    mean, std = tuple(arguments["mean"]), tuple(arguments["std"])
+    examples = Examples(images, targets, len(classes), mean, std)
+    model = starting_model(arguments, inputs, len(classes)).to(context.device)
+    trajectory = train(
+        model,
+        examples,
+        recipe=recipe,
+        order_seed=arguments["order_seed"],
+        task=task("classification"),
+        watch={split: _chain(domains, split, arguments) for split in ("train", "validation")},
+        finally_watch={"test": _chain(domains, "test", arguments)},
+        checkpoint_epochs=doubling_epochs(recipe.epochs) if arguments["arm"] == "P" else (),
+        keep=lambda name, weights: write_weights(weights, checkpoints / f"{name}.safetensors"),
+        state=folder / "state.safetensors",
+        on_epoch=lambda epoch: context.tell(epoch / recipe.epochs),
+    )
+    trajectory.metrics.write_parquet(folder / "rows.parquet")
+    run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(classes), "images": len(targets)}
+    run |= {"best_epoch": trajectory.best_epoch, "recipe": recipe.model_dump(mode="json")}
+    _write(folder / "run.json", run)
+    (folder / "state.safetensors").unlink(missing_ok=True)
+
+
+def starting_model(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], classes: int) -> nn.Module:
+    """Make the model of a run as it is before training: fresh, or pre-trained with a fresh head."""
+    model = open_model(arguments["model"], classes=classes, seed=arguments["init_seed"])
+    if "pretrained" in inputs:
+        pretrained = run_of(inputs["pretrained"]).checkpoints[arguments["checkpoint"]]
+        model.load_state_dict(transfer(pretrained, model))
+    return model
+
+
+def choose(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Choose a learning rate: the lowest validation error after the last epoch, then the lowest validation loss.
+
+    Args:
+        folder: gets `rows.parquet`, one row a candidate, and `choice.json`.
+        arguments: `candidates`, from the name of an input to its learning rate.
+        inputs: the runs of the sweep; those that diverged are not there.
+        context: unused.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, rate in arguments["candidates"].items():
+        row: dict[str, Any] = {"learning_rate": rate, "error": None, "loss": None, "failed": name not in inputs}
+        if name in inputs:
+            last = inputs[name].rows().filter(pl.col("split") == "validation").sort("epoch").row(-1, named=True)
+            row |= {"error": last["error"], "loss": last["loss"]}
+        rows.append(row)
+    best = min((row for row in rows if not row["failed"]), key=lambda row: (row["error"], row["loss"]))
+    for row in rows:
+        row["chosen"] = row is best
+    pl.DataFrame(rows).write_parquet(folder / "rows.parquet")
+    _write(folder / "choice.json", {"learning_rate": best["learning_rate"]})
+
+
+def _rate(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> float | None:
+    if "choice" in inputs:
+        return float(inputs["choice"].json("choice")["learning_rate"])
+    return arguments.get("learning_rate")
+
+
+def _chain(domains: list[Any], split: str, arguments: Mapping[str, Any]) -> Batches:
+    return _Joined([evaluation_batches(domain, split, arguments) for domain in domains])
+
+
+class _Joined:
+    """Batches of several domains, one after the other."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return chain.from_iterable(self._parts)
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")

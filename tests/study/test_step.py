@@ -1,0 +1,29 @@
+"""The key of a step is its identity: what changes the result changes the key, and nothing else does."""
+
+from dataclasses import replace
+
+from bequest.study.step import Step
+
+GIVEN = Step("train", 1, {"seed": 0}, {}, label="train", cost=3.0)
+STEP = Step("predict", 1, {"split": "test"}, {"run": GIVEN}, label="predict")
+
+
+def test_the_key_is_stable_across_versions_of_python_and_machines():
+    assert GIVEN.key == "train-ae53d295b11bad2aa72dc928"
+    assert Step("train", 1, {"b": 1, "a": 2}).key == Step("train", 1, {"a": 2, "b": 1}).key
+
+
+def test_what_changes_the_result_changes_the_key():
+    others = [
+        replace(STEP, function="other"),
+        replace(STEP, version=2),
+        replace(STEP, arguments={"split": "train"}),
+        replace(STEP, inputs={"other": GIVEN}),
+        replace(STEP, inputs={"run": replace(GIVEN, arguments={"seed": 1})}),
+    ]
+    keys = {STEP.key, *(step.key for step in others)}
+    assert len(keys) == 6
+
+
+def test_labels_costs_and_places_do_not_change_the_key():
+    assert replace(STEP, label="x", cost=9.0, places={"path": "/somewhere"}).key == STEP.key

@@ -1,0 +1,5 @@
+"""Lets `python -m bequest` do what the command `bequest` does."""
+
+from bequest.cli import main
+
+main()

@@ -1,0 +1,160 @@
+"""The loop learns, leaves what it should, and goes on after an interruption as if nothing had happened."""
+
+import pytest
+import torch
+from torch import nn
+
+from bequest.evaluation.tasks import task
+from bequest.training.loop import Diverged, Examples, make_optimizer, train
+from bequest.training.recipe import Recipe
+
+MEAN = STD = (0.5, 0.5, 0.5)
+NET = {"sgd": {"learning_rate": 0.05}, "adamw": {"optimizer": "adamw", "learning_rate": 3e-3}}
+
+
+class Net(nn.Module):
+    def __init__(self, seed=0):
+        super().__init__()
+        stream = torch.Generator().manual_seed(seed)
+        self.conv1 = nn.Conv2d(3, 6, 3, 2, 1)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.fc = nn.Linear(6, 3)
+        with torch.no_grad():
+            for parameter in (self.conv1.weight, self.fc.weight):
+                parameter.copy_(torch.randn(parameter.shape, generator=stream) * 0.2)
+            self.conv1.bias.zero_()
+            self.fc.bias.zero_()
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.bn1(self.conv1(x))).mean((2, 3)))
+
+
+def made(n=24, seed=0):
+    """Images whose class is the brightest channel: learnable in a few epochs."""
+    stream = torch.Generator().manual_seed(seed)
+    targets = torch.arange(n) % 3
+    images = torch.randint(0, 120, (n, 3, 8, 8), generator=stream)
+    images[torch.arange(n), targets] += 100
+    return images.to(torch.uint8), targets
+
+
+def batches(n=12, seed=1):
+    images, targets = made(n, seed)
+    return [((images.float() / 255 - 0.5) / 0.5, targets)]
+
+
+def learn(recipe, *, model=None, state=None, on_epoch=None, order_seed=3, **more):
+    images, targets = made()
+    kept = {}
+    model = model or Net()
+    trajectory = train(
+        model,
+        Examples(images, targets, 3, MEAN, STD),
+        recipe=recipe,
+        order_seed=order_seed,
+        task=task("classification"),
+        watch={"train": batches(24, 0), "validation": batches()},
+        finally_watch={"test": batches(12, 2)},
+        keep=kept.__setitem__,
+        state=state,
+        on_epoch=on_epoch,
+        **more,
+    )
+    return trajectory, kept, model
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("kind", NET)
+def test_it_learns_and_leaves_metrics_and_checkpoints(kind):
+    recipe = Recipe(epochs=20, batch_size=7, **NET[kind])
+    trajectory, kept, model = learn(recipe, checkpoint_epochs=(1, 2, 4))
+    assert set(kept) == {"step-0", "epoch-1", "epoch-2", "epoch-4", "best", "last"}
+    assert same(kept["step-0"], Net().state_dict())
+    assert same(kept["last"], model.state_dict())
+    rows = trajectory.metrics.to_dicts()
+    validation = [row for row in rows if row["split"] == "validation"]
+    assert [row["epoch"] for row in validation] == list(range(21))
+    assert [row["step"] for row in validation] == [4 * epoch for epoch in range(21)]  # 24 images in batches of 6
+    assert validation[-1]["loss"] < 0.5 * validation[0]["loss"]
+    assert [(row["epoch"], row["split"]) for row in rows if row["split"] == "test"] == [(20, "test")]
+    best = min(validation[1:], key=lambda row: (row["error"], row["loss"]))
+    assert trajectory.best_epoch == best["epoch"]
+
+
+def test_metrics_are_those_of_the_checkpoints_evaluated_directly():
+    from bequest.evaluation.predict import measure
+
+    trajectory, kept, _ = learn(Recipe(epochs=3, batch_size=8))
+    last = trajectory.metrics.filter(split="validation").row(-1, named=True)
+    assert measure(Net(), batches(), "classification", weights=kept["last"]) == (last["loss"], last["error"])
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", NET)
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_resumed_training_ends_with_the_same_weights_bit_for_bit(tmp_path, kind, stop):
+    recipe = Recipe(epochs=6, batch_size=7, augmentation="crop+flip+rotate", mixup=0.4, **NET[kind])
+    whole, kept, _ = learn(recipe)
+
+    def interrupt(epoch):
+        if epoch == stop:
+            raise Stop
+
+    with pytest.raises(Stop):
+        learn(recipe, state=tmp_path / "state", on_epoch=interrupt)
+    seen = []
+    resumed, kept_again, _ = learn(recipe, model=Net(seed=9), state=tmp_path / "state", on_epoch=seen.append)
+    assert seen == list(range(stop + 1, 7))  # the epochs that were done are not done again
+    assert resumed.metrics.equals(whole.metrics)
+    assert same(kept["last"], kept_again["last"])
+    assert same(kept["best"], kept_again["best"])
+
+
+def test_a_broken_state_starts_afresh(tmp_path):
+    recipe = Recipe(epochs=2, batch_size=8)
+    (tmp_path / "state").write_bytes(b"half a file")
+    _, kept, _ = learn(recipe, state=tmp_path / "state")
+    assert same(kept["last"], learn(recipe)[1]["last"])
+
+
+def test_the_order_seed_decides_everything_random():
+    recipe = Recipe(epochs=2, batch_size=8, augmentation="crop")
+    first, again, other = (learn(recipe, order_seed=seed)[1]["last"] for seed in (1, 1, 2))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    learn(Recipe(epochs=1, batch_size=8, augmentation="crop+flip", mixup=0.5))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_where_and_why():
+    model = Net()
+    with torch.no_grad():
+        model.fc.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match="epoch 1, step 1, at learning rate"):
+        learn(Recipe(epochs=2, batch_size=8), model=model)
+
+
+def test_biases_and_scales_can_have_a_smaller_rate_as_in_the_papers_fixup_training():
+    optimizer = make_optimizer(Net(), Recipe(scalar_factor=0.1))
+    usual, small = optimizer.param_groups
+    assert (usual["factor"], small["factor"]) == (1.0, 0.1)
+    assert [tuple(p.shape) for p in small["params"]] == [(6,), (6,), (3,)]  # conv1.bias, bn1.bias, fc.bias
+
+
+def test_bfloat16_stays_near_float32():
+    recipe = Recipe(epochs=10, batch_size=8, learning_rate=0.05)
+    full, _, _ = learn(recipe)
+    half, kept, _ = learn(recipe.model_copy(update={"precision": "bfloat16"}))
+    losses = [run.metrics.filter(split="train")["loss"][-1] for run in (full, half)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.15)
+    assert kept["last"]["conv1.weight"].dtype == torch.float32

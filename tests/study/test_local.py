@@ -42,7 +42,17 @@ def full(folder, arguments, inputs, context):
     raise OSError(28, "No space left on device")
 
 
+LUCK = {"holds": True}
+
+
+def sometimes(folder, arguments, inputs, context):
+    if not LUCK["holds"]:
+        raise ArithmeticError("not today")
+    (folder / "value.json").write_text("5")
+
+
 FUNCTIONS = {
+    "sometimes": Function(sometimes),
     "give": Function(give),
     "add": Function(add),
     "gather": Function(add, tolerant=True),
@@ -52,6 +62,7 @@ FUNCTIONS = {
 ONE = Step("give", 1, {"value": 1}, {}, label="one")
 TWO = Step("give", 1, {"value": 2}, {}, label="two")
 SUM = Step("add", 1, {}, {"a": ONE, "b": TWO}, label="sum")
+SOMETIMES = Step("sometimes", 1, {}, {}, label="sometimes")
 BAD = Step("burst", 1, {}, {}, label="bad")
 
 
@@ -96,6 +107,20 @@ def test_a_failed_step_is_tried_again_in_the_next_run(store):
     carry_out(store, BAD)
     outcome, _ = carry_out(store, BAD)
     assert outcome.failed
+
+
+def test_what_was_made_without_a_failed_input_is_made_again_when_that_is_there(store):
+    gathered = Step("gather", 1, {}, {"a": ONE, "b": SOMETIMES}, label="gathered", tolerant=True)
+    after = Step("add", 1, {}, {"g": gathered}, label="after")
+    steps = (ONE, SOMETIMES, gathered, after)
+    LUCK["holds"] = False
+    carry_out(store, *steps)
+    assert store.open(after).json("value") == 1
+    LUCK["holds"] = True
+    outcome, _ = carry_out(store, *steps)
+    assert list(outcome.done) == ["sometimes", "gathered", "after"]
+    assert store.open(after).json("value") == 6
+    assert not carry_out(store, *steps)[0].done
 
 
 def test_a_damaged_input_is_named_and_made_again(store):

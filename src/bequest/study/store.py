@@ -134,7 +134,7 @@ class Store:
         return Artefact(place)
 
     def discard(self, step: Step) -> None:
-        """Set a damaged result aside as `steps/KEY` -> `partial`, emptied, so that the step runs again."""
+        """Remove a damaged or outdated result, so that the step runs again from its beginning."""
         with told(self.root):
             shutil.rmtree(self.root / "steps" / step.key, ignore_errors=True)
             shutil.rmtree(self.root / "partial" / step.key, ignore_errors=True)

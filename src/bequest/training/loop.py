@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from bequest.data.augment import augment, mixup
-from bequest.data.batches import Batches
+from bequest.data.batches import normalised
+from bequest.evaluation.batches import Batches
 from bequest.evaluation.predict import measure
 from bequest.evaluation.tasks import Task
 from bequest.training import resume
@@ -161,8 +162,8 @@ def _step(
 
 def prepare(images: Tensor, examples: Examples, recipe: Recipe, stream: torch.Generator) -> Tensor:
     """Turn uint8 images [B, 3, H, W] into augmented, normalised float32 ones of the same shape."""
-    mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (examples.mean, examples.std))
-    return augment((images.float() / 255 - mean) / std, kind=recipe.augmentation, generator=stream)
+    seen = normalised(images, (examples.mean, examples.std))
+    return augment(seen, kind=recipe.augmentation, generator=stream)
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

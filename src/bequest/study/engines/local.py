@@ -67,13 +67,25 @@ def run(
     """
     outcome = Outcome()
     sound: set[str] = set()
+    renewed: set[str] = set()
     for step in steps:
+        if store.has(step) and _outdated(step, store, renewed):
+            store.discard(step)
+            renewed.add(step.key)
         if store.has(step):
             outcome.there.append(step.label)
             watcher.ends(step, "there", 0.0)
         else:
             _do(step, functions, store, context, watcher, outcome, sound)
     return outcome
+
+
+def _outdated(step: Step, store: Store, renewed: set[str]) -> bool:
+    """Tell whether a result was made without an input that is there now, or from one that was."""
+    if any(needed.key in renewed for needed in step.inputs.values()):
+        return True
+    lacked = store.open(step).json("provenance")["inputs_that_failed"] if step.tolerant else []
+    return any(name in step.inputs and store.has(step.inputs[name]) for name in lacked)
 
 
 def _do(

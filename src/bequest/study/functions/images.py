@@ -28,7 +28,13 @@ def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefa
         context: workers, progress.
     """
     source = open_source(arguments["door"])
-    pack(source, folder, size=arguments["size"], workers=context.workers, progress=context.tell)
+    pack(
+        source,
+        folder,
+        size=arguments["size"],
+        workers=context.workers,
+        progress=lambda done, all_: context.tell(done / all_),
+    )
 
 
 def packed_inputs(inputs: Mapping[str, Artefact]) -> list[Packed]:

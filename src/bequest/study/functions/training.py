@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 from torch import Tensor, nn
 
-from bequest.data.batches import Batches
+from bequest.evaluation.batches import Batches
 from bequest.evaluation.tasks import task
 from bequest.models.files import read_weights, write_weights
 from bequest.models.fitting import transfer

@@ -1,0 +1,168 @@
+"""What did a study find, gathered from its store for the report?
+
+Reads what is there and says what is missing: a report of a study with failed steps is still a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import torch
+
+from bequest.analyses.pairs import arm
+from bequest.data.pack import Packed, open_packed
+from bequest.report.contents import Answer, Failure, MistakePicture, Picture, ReportInput
+from bequest.study.functions.images import chosen
+from bequest.study.functions.measuring import open_predictions
+from bequest.study.plan import Plan
+from bequest.study.reading import dump
+from bequest.study.step import Step
+from bequest.study.store import Store
+
+SHOWN_MISTAKES = 8  # pictures a group and target; two rows of four on a phone
+
+
+def gather(plan: Plan, store: Store) -> ReportInput:
+    """Collect everything that the report of a study shows.
+
+    Args:
+        plan: the study's steps.
+        store: where their results are.
+
+    Returns:
+        The contents of the report.
+    """
+    study = plan.study
+    opened = {door: open_packed(store.open(step).folder) for door, step in plan.domains.items() if store.has(step)}
+    source = " and ".join(study.source.data) if study.source.data else f"the weights {study.source.weights}"
+    return ReportInput(
+        title=study.title or f"What was transferred: {study.name}",
+        targets=tuple(study.targets),
+        results=results(plan, store),
+        source=source,
+        asked=dump(study),
+        done=_facts(plan, store),
+        sweep=_sweep(plan, store),
+        runs=_runs(plan, store),
+        pictures=tuple(picture for door, packed in opened.items() for picture in _pictures(door, packed)),
+        mistakes=tuple(_mistakes(plan, store, opened)),
+        attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
+        repeat=(f"bequest run study.yaml --folder studies/{study.name}",),
+        failures=tuple(_failures(plan, store)),
+    )
+
+
+def results(plan: Plan, store: Store) -> dict[str, pl.DataFrame]:
+    """Give the rows of each analysis that is there, all targets together."""
+    found: dict[str, list[pl.DataFrame]] = {}
+    for (analysis, _), step in plan.measured.items():
+        if store.has(step):
+            found.setdefault(analysis, []).append(store.open(step).rows())
+    return {name: pl.concat(frames, how="diagonal_relaxed") for name, frames in found.items()}
+
+
+def _facts(plan: Plan, store: Store) -> dict[str, str]:
+    steps = [step for step in plan.steps() if store.has(step)]
+    records = [store.open(step).json("provenance") for step in steps]
+    if not records:
+        return {}
+    last = max(records, key=lambda record: str(record["finished"]))
+    seconds: dict[str, float] = {}
+    for step, record in zip(steps, records, strict=True):
+        kind = {"images": "drawing", "train": "training", "weights": "drawing"}.get(step.function, "measuring")
+        seconds[kind] = seconds.get(kind, 0.0) + record["seconds"]
+    trained = sum(step.function == "train" for step in steps)
+    commit = f"{last['commit'][:12]}{' with changes' if last['dirty'] else ''}" if last["commit"] else "not a checkout"
+    return {
+        "trainings": f"{trained}, of them {sum(len(runs) for runs in plan.runs.values())} runs of the arms",
+        "seconds": ", ".join(f"{kind} {value:.0f}" for kind, value in seconds.items()),
+        "finished": str(last["finished"]),
+        "device": ", ".join(sorted({str(record["device"]) for record in records})),
+        "peak memory": f"{max(record['peak_memory_mib'] for record in records)} MiB",
+        "packages": ", ".join(f"{name} {version}" for name, version in last["packages"].items()),
+        "platform": f"Python {last['python']}, {last['platform']}",
+        "Bequest's commit": commit,
+    }
+
+
+def _sweep(plan: Plan, store: Store) -> pl.DataFrame | None:
+    frames = [
+        store.open(step)
+        .rows()
+        .select(pl.lit(target).alias("target"), pl.lit(arm_name).alias("arm"), "learning_rate", "error", "chosen")
+        for (target, arm_name), step in plan.choices.items()
+        if store.has(step)
+    ]
+    return pl.concat(frames) if frames else None
+
+
+def _runs(plan: Plan, store: Store) -> pl.DataFrame:
+    rows = [_run("P", "", plan.pretrained, store)] if plan.pretrained.function == "train" else []
+    for target, runs in plan.runs.items():
+        rows += [_run(name, target, step, store) for name, step in runs.items()]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _run(name: str, target: str, step: Step, store: Store) -> dict[str, Any]:
+    row: dict[str, Any] = {"run": name, "target": target, "status": "done"}
+    row |= {key: str(step.arguments[key]) for key in ("init_seed", "order_seed")}  # too long for a float of a table
+    keys = ("learning_rate", "epochs", "best_epoch", "train_error", "validation_error", "test_error", "seconds")
+    row |= dict.fromkeys(keys) | {"message": None}
+    if not store.has(step):
+        failure = store.failure(step)
+        why = failure["message"] if failure else "an input failed" if target else "not run yet"
+        return row | {"status": "failed" if failure else "left out", "message": why}
+    artefact = store.open(step)
+    about, metrics = artefact.json("run"), artefact.rows()
+    row |= {"learning_rate": about["recipe"]["learning_rate"], "epochs": about["recipe"]["epochs"]}
+    row |= {"best_epoch": about["best_epoch"], "seconds": artefact.json("provenance")["seconds"]}
+    for split in ("train", "validation", "test"):
+        errors = metrics.filter(pl.col("split") == split).sort("epoch")["error"]
+        row[f"{split}_error"] = errors[-1] if len(errors) else None
+    return row
+
+
+def _pictures(door: str, packed: Packed) -> Iterator[Picture]:
+    seen: set[int] = set()
+    for index in packed.indices("train").tolist():
+        target = int(packed.targets[index])
+        if target not in seen:
+            seen.add(target)
+            yield Picture(door, packed.classes[target], packed.pixels[index])
+
+
+def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[MistakePicture]:
+    for (analysis, target), measured in plan.measured.items():
+        door = plan.study.targets[target].data
+        if analysis != "mistakes" or door not in opened or not store.has(measured):
+            continue
+        steps = {name.split("/", 1)[1]: step for name, step in measured.inputs.items() if name != "images"}
+        given = {name: open_predictions(store.open(step)) for name, step in steps.items() if store.has(step)}
+        packed = opened[door]
+        shares = {name: made.outputs.softmax(1) for name, made in given.items() if name[-1].isdigit()}
+        right = {name: share.argmax(1) == given[name].targets for name, share in shares.items()}
+        arms = {which: [r for name, r in right.items() if arm(name) == which] for which in ("finetune", "randinit")}
+        if not all(arms.values()):
+            continue
+        every = {which: torch.stack(answers).all(0) for which, answers in arms.items()}
+        none = {which: ~torch.stack(answers).any(0) for which, answers in arms.items()}
+        indices = chosen(packed, "test", {})
+        for better, worse in (("finetune", "randinit"), ("randinit", "finetune")):
+            group = f"every {worse} wrong, every {better} right"
+            for row in (every[better] & none[worse]).nonzero().flatten().tolist()[:SHOWN_MISTAKES]:
+                answers = []
+                for name, share in shares.items():
+                    confidence, answer = share[row].max(0)
+                    answers.append(Answer(name, packed.classes[int(answer)], float(confidence)))
+                index = int(indices[row])
+                truth = packed.classes[int(packed.targets[index])]
+                yield MistakePicture(group, packed.pixels[index], truth, tuple(answers), target)
+
+
+def _failures(plan: Plan, store: Store) -> Iterator[Failure]:
+    for step in plan.steps():
+        failure = None if store.has(step) else store.failure(step)
+        if failure:
+            yield Failure(step.label, str(failure["message"]), str(failure["traceback"])[-2000:])

@@ -1,0 +1,141 @@
+"""How is a study carried out from its file to its report, and looked at afterwards?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bequest.report.gathering import gather, results
+from bequest.report.page import write_report
+from bequest.report.verdicts import slots
+from bequest.study.engines.local import run
+from bequest.study.functions import FUNCTIONS
+from bequest.study.plan import Plan, plan
+from bequest.study.progress import progress
+from bequest.study.reading import dump, read_study
+from bequest.study.spec import Study
+from bequest.study.step import Context, Function, Step
+from bequest.study.store import Artefact, Store, told, write_whole
+
+REPORT_VERSION = 1  # raised when the page changes, so that old reports are written again
+
+
+def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
+    """Carry out a study and write its report.
+
+    Args:
+        study: what is asked.
+        folder: where results go; gets `study.yaml`, the store and `report.html`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`.
+        workers: threads that read and draw images.
+
+    Returns:
+        The number of steps that failed or were left out.
+    """
+    console = Console()
+    context = Context(device=_device(device), workers=workers)
+    made = plan(study)  # before anything is written: bad input leaves nothing behind
+    store = Store(folder)
+    last = _report_step(made)
+    steps = made.steps(last)
+    with store.only_driver():
+        write_whole(folder / "study.yaml", dump(study))
+        functions = FUNCTIONS | {"report": Function(_writer(made, store), REPORT_VERSION, tolerant=True)}
+        to_do = [step for step in steps if not store.has(step)]
+        with progress(console, to_do) as watcher:
+            outcome = run(steps, functions, store, context, watcher)
+        if store.has(last):
+            _put_in_place(store.open(last), folder)
+    for label, message in outcome.failed.items():
+        console.print(f"failed: {label}: {message}", markup=False, soft_wrap=True)
+    seconds = sum(outcome.done.values())
+    console.print(
+        f"{len(outcome.done)} steps done in {seconds:.0f} s, {len(outcome.there)} were there, "
+        f"{len(outcome.failed)} failed, {len(outcome.left_out)} left out",
+        highlight=False,
+    )
+    if store.has(last):
+        console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    return len(outcome.failed) + len(outcome.left_out)
+
+
+def print_status(place: Path) -> None:
+    """Print the steps of a study with their state."""
+    made, store = _open(place)
+    table = Table("step", "state", "seconds", box=None)
+    for step in made.steps(_report_step(made)):
+        state, seconds = "to do", ""
+        if store.has(step):
+            state, seconds = "done", f"{store.open(step).json('provenance')['seconds']:.1f}"
+        elif failure := store.failure(step):
+            state = f"failed: {failure['message']}"
+        elif (store.root / "partial" / step.key).is_dir():
+            state = "begun"
+        table.add_row(step.label, state, seconds)
+    Console().print(table)
+
+
+def print_results(place: Path) -> None:
+    """Print the verdict on each claim."""
+    made, store = _open(place)
+    table = Table("", "claim", "verdict", "why", box=None, padding=(0, 1))
+    for slot in slots(results(made, store)):
+        why = " ".join(f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts)
+        table.add_row(slot.claim, slot.text, slot.word, why or slot.note)
+    Console().print(table)
+
+
+def write_again(place: Path) -> None:
+    """Write the report of a study from what is there, complete or not."""
+    made, store = _open(place)
+    with told(store.root):
+        write_report(gather(made, store), store.root / "report.html")
+    Console().print(f"report: {store.root / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _open(place: Path) -> tuple[Plan, Store]:
+    if not (place / "study.yaml").is_file():
+        raise FileNotFoundError(
+            f"{place}: no study here; name the folder that `bequest run` wrote, as in studies/emoji"
+        )
+    return plan(read_study(place / "study.yaml")), Store(place)
+
+
+def _report_step(made: Plan) -> Step:
+    inputs: dict[str, Step] = {f"measured/{a}/{t}": step for (a, t), step in made.measured.items()}
+    inputs |= {f"run/{target}/{name}": step for target, runs in made.runs.items() for name, step in runs.items()}
+    inputs |= {f"choice/{target}/{arm}": step for (target, arm), step in made.choices.items()}
+    inputs |= {f"domain/{door}": step for door, step in made.domains.items()} | {"pretrained": made.pretrained}
+    arguments = {"study": made.study.model_dump(mode="json")}
+    return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=True)
+
+
+def _writer(made: Plan, store: Store) -> Any:
+    def write(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+        write_report(gather(made, store), folder / "report.html")
+
+    return write
+
+
+def _put_in_place(artefact: Artefact, folder: Path) -> None:
+    text = (artefact.folder / "report.html").read_text(encoding="utf-8")
+    place = folder / "report.html"
+    if not place.is_file() or place.read_text(encoding="utf-8") != text:
+        write_whole(place, text)
+
+
+def _device(asked: str) -> str:
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {asked}: {reason}; use auto, cpu or cuda") from None
+    return asked

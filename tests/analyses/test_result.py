@@ -32,7 +32,7 @@ def test_value_finds_the_one_number():
 
 @pytest.mark.parametrize("where", [{}, {"a": "nobody"}])
 def test_value_of_none_or_several_is_refused(where):
-    with pytest.raises(KeyError, match="rows have metric 'error'.*Metrics here: error, loss"):
+    with pytest.raises(KeyError, match=r"rows have metric 'error'.*Metrics here: error, loss"):
         Result("mistakes", table("mistakes", ROWS)).value("error", **where)
 
 

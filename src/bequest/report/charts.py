@@ -1,0 +1,92 @@
+"""Which charts does the page draw?
+
+One for each analysis and target, so that each has the width of its box; the colours of text and lines are set by the
+page, for light and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from bequest.analyses.pairs import ARMS
+from bequest.analyses.result import Result
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the page.
+
+    Attributes:
+        key: id of its element.
+        title: shown above it.
+        description: what it shows, for those who cannot see it.
+        spec: Vega-Lite; None where it could not be made.
+        error: why not.
+    """
+
+    key: str
+    title: str
+    description: str
+    spec: dict[str, Any] | None = None
+    error: str = ""
+
+
+def analysis_charts(name: str, title: str, rows: pl.DataFrame, targets: Sequence[str]) -> list[Chart]:
+    """Draw the rows of an analysis, a chart for each target.
+
+    Args:
+        name: of the analysis.
+        title: of the analysis, in words.
+        rows: its rows.
+        targets: the study's order of targets; others follow in order of appearance.
+
+    Returns:
+        The charts; one that fails carries its error in place of a spec.
+    """
+    found = rows["target"].unique(maintain_order=True).to_list()
+    order = [target for target in targets if target in found] + [one for one in found if one not in targets]
+    charts = []
+    for place, target in enumerate(order):
+        part = rows.filter(pl.col("target").eq_missing(pl.lit(target, pl.String)))
+        words = title if target is None else f"{title}, {target}"
+        key = f"chart-{name}-{place}"
+        try:
+            spec = Result(name, part).chart().to_dict()
+            charts.append(Chart(key, target or title, f"{words}. The table below has the numbers.", spec))
+        except Exception as error:  # one chart must not cost the reader the rest of the report
+            charts.append(Chart(key, target or title, words, error=f"{type(error).__name__}: {error}"))
+    return charts
+
+
+def sweep_charts(sweep: pl.DataFrame) -> list[Chart]:
+    """Draw the validation error of each tried learning rate, a chart a target; the chosen ones are filled.
+
+    Args:
+        sweep: columns target, arm, learning_rate, error (0..1), chosen.
+
+    Returns:
+        The charts.
+    """
+    import altair as alt
+
+    charts = []
+    for place, part in enumerate(sweep.partition_by("target", maintain_order=True)):
+        arms = part["arm"].unique(maintain_order=True).to_list()
+        scale = alt.Scale(domain=arms, range=[ARMS.get(arm, ARMS["other"]) for arm in arms])
+        base = alt.Chart(part.select("arm", "learning_rate", "error", "chosen")).encode(
+            alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log", nice=False, padding=20)),
+            alt.Y("error:Q", title="validation error (%)", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=False)),
+            alt.Color("arm:N", title="arm", scale=scale),
+            tooltip=["arm:N", "learning_rate:Q", alt.Tooltip("error:Q", format=".1%"), "chosen:N"],
+        )
+        rings = base.mark_point(size=60, filled=False)
+        chosen = base.transform_filter("datum.chosen").mark_point(size=110, filled=True, opacity=1)
+        drawn = (base.mark_line(opacity=0.6) + rings + chosen).properties(width="container", height=200)
+        target = str(part["target"][0])
+        words = f"Validation error by learning rate, {target}. The table below has the numbers."
+        charts.append(Chart(f"chart-sweep-{place}", target, words, drawn.to_dict()))
+    return charts

@@ -1,0 +1,90 @@
+"""What is the answer in one line a target?
+
+The test error of both arms and their paired difference, read from the rows of `learning_curves`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from bequest.report.verdicts import Slot
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The main numbers of a target, as texts.
+
+    Attributes:
+        target: its name.
+        split: of the errors.
+        finetune: error of the fine-tuned arm, percent.
+        randinit: error of the other arm.
+        difference: finetune - randinit, points.
+        interval: of the difference; empty where there is none.
+        n: pairs of replicas.
+    """
+
+    target: str
+    split: str
+    finetune: str
+    randinit: str
+    difference: str
+    interval: str
+    n: int
+
+
+def headlines(results: Mapping[str, pl.DataFrame], targets: Sequence[str]) -> list[Headline]:
+    """Give the main numbers of each target that has them.
+
+    Args:
+        results: name of an analysis -> its rows.
+        targets: names of the targets.
+
+    Returns:
+        One for each target with both arms; test where it was measured, else validation.
+    """
+    rows = results.get("learning_curves")
+    if rows is None:
+        return []
+    found = []
+    for target in targets:
+        for split in ("test", "validation"):
+            here = rows.filter(pl.col("target") == target, pl.col("split") == split)
+            errors = {
+                arm: here.filter(metric="final_error", a=arm).head(1)["value"].to_list()
+                for arm in ("finetune", "randinit")
+            }
+            paired = here.filter(metric="error_difference", a="finetune", b="randinit").head(1)
+            if all(errors.values()) and paired.height:
+                found.append(_headline(target, split, errors, paired.row(0, named=True)))
+                break
+    return found
+
+
+def _headline(target: str, split: str, errors: Mapping[str, list[float]], paired: Mapping[str, Any]) -> Headline:
+    interval = "" if paired["low"] is None else f"{_signed(paired['low'])} to {_signed(paired['high'])}"
+    texts = {arm: f"{100 * value[0]:.1f} %" for arm, value in errors.items()}
+    return Headline(target, split, **texts, difference=_signed(paired["value"]), interval=interval, n=paired["n"])
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def tally(slots: Sequence[Slot]) -> str:
+    """Count the words of the eleven slots, as one sentence."""
+    words: dict[str, int] = {}
+    for slot in slots:
+        words[slot.word] = words.get(slot.word, 0) + 1
+    shown = {"holds": "hold", "holds under conditions": "hold under conditions", "does not hold": "do not hold"}
+    singular = {"holds": "holds", "holds under conditions": "holds under conditions", "does not hold": "does not hold"}
+    order = ["holds", "holds under conditions", "does not hold", "inconclusive"]
+    order += [word for word in words if word not in order]
+    texts = [f"{words[w]} {(singular if words[w] == 1 else shown).get(w, w)}" for w in order if w in words]
+    return (
+        f"Of the {len(slots)} claims, " + ", ".join(texts[:-1]) + (" and " if len(texts) > 1 else "") + texts[-1] + "."
+    )

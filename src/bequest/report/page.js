@@ -1,0 +1,73 @@
+"use strict";
+// Draws the charts in the page's own colours, again when the scheme or the width of the page changes.
+(() => {
+  const specs = JSON.parse(document.getElementById("specs").textContent);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const narrow = matchMedia("(max-width: 640px)");
+  let drawing = Promise.resolve();
+  let views = [];
+
+  function theme() {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    const font = getComputedStyle(document.body).fontFamily;
+    const text = { labelColor: colour("--soft"), titleColor: colour("--ink"), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500 };
+    return {
+      background: null,
+      font,
+      view: { stroke: null },
+      axis: { ...text, gridColor: colour("--line"), domainColor: colour("--line-strong"), tickColor: colour("--line-strong"), labelLimit: 140 },
+      header: { ...text, labelFontSize: 13, labelFontWeight: 500 },
+      title: { color: colour("--ink"), fontSize: 13, fontWeight: 500, anchor: "start" },
+      legend: {
+        ...text, orient: "bottom", columns: narrow.matches ? 2 : 4, symbolStrokeColor: colour("--soft"), labelLimit: 220,
+        layout: { bottom: { direction: narrow.matches ? "vertical" : "horizontal", anchor: "start", margin: 18 } },
+      },
+      text: { color: colour("--ink") },
+      rule: { color: colour("--soft") },
+      line: { strokeWidth: 2 },
+      concat: { spacing: 28 },
+      facet: { spacing: 24 },
+    };
+  }
+
+  // Charts side by side go below each other where there is no room.
+  function stacked(spec) {
+    if (!narrow.matches || spec === null || typeof spec !== "object") return spec;
+    if (Array.isArray(spec)) return spec.map(stacked);
+    const copy = { ...spec };
+    if (copy.hconcat) { copy.vconcat = copy.hconcat; delete copy.hconcat; }
+    if (copy.columns > 1) copy.columns = 1;
+    for (const key of ["vconcat", "concat", "spec"]) if (copy[key]) copy[key] = stacked(copy[key]);
+    return copy;
+  }
+
+  async function draw() {
+    views.forEach((view) => view.finalize());
+    views = [];
+    for (const [key, spec] of Object.entries(specs)) {
+      const box = document.getElementById(key);
+      try {
+        const made = await vegaEmbed(box, stacked(spec), {
+          actions: false, ast: true, config: theme(), defaultStyle: false, renderer: "svg", tooltip: { disableDefaultStyle: true },
+        });
+        views.push(made);
+      } catch (error) {
+        box.textContent = "This chart could not be drawn. " + error.message;
+        box.classList.add("problem");
+      }
+    }
+    document.documentElement.dataset.charts = String(views.length);
+  }
+
+  function again() {
+    delete document.documentElement.dataset.charts;
+    drawing = drawing.then(draw);
+  }
+
+  if (Object.keys(specs).length) {
+    dark.addEventListener("change", again);
+    narrow.addEventListener("change", again);
+  }
+  again();
+})();

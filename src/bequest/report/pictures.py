@@ -1,0 +1,75 @@
+"""How do images get into one file?
+
+As WebP in a `data:` address, small: a page of a hundred thumbnails stays below half a megabyte.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bequest.report.contents import MistakePicture, Picture
+
+LARGEST = 96  # pixels along the longer side
+MOST_MISTAKES = 60  # pictures of mistakes on a page
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Examples of the domains as a table.
+
+    Attributes:
+        labels: classes, the columns.
+        rows: a domain with its addresses, a list of them for each class.
+    """
+
+    labels: list[str]
+    rows: list[tuple[str, list[list[str]]]]
+
+
+def address(pixels: NDArray[np.uint8]) -> str:
+    """Give an image as a `data:` address.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+
+    Returns:
+        The address of a WebP, at most `LARGEST` pixels wide or high.
+
+    Raises:
+        ValueError: if the array has another shape or type.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ValueError(f"a picture is a uint8 array [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((LARGEST, LARGEST))
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=88, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def grid(pictures: Sequence[Picture]) -> Grid:
+    """Arrange examples with a row a domain and a column a class, both in order of appearance."""
+    labels = list(dict.fromkeys(picture.label for picture in pictures))
+    cells: dict[str, dict[str, list[str]]] = {}
+    for picture in pictures:
+        row = cells.setdefault(picture.domain, {label: [] for label in labels})
+        row[picture.label].append(address(picture.pixels))
+    return Grid(labels, [(domain, list(row.values())) for domain, row in cells.items()])
+
+
+def mistake_groups(pictures: Sequence[MistakePicture]) -> list[tuple[str, list[tuple[MistakePicture, str]]]]:
+    """Give each group with its pictures and their addresses, fairly cut to `MOST_MISTAKES` in all."""
+    groups: dict[str, list[MistakePicture]] = {}
+    for picture in pictures:
+        heading = f"{picture.target}: {picture.group}" if picture.target else picture.group
+        groups.setdefault(heading, []).append(picture)
+    each = max(1, MOST_MISTAKES // max(1, len(groups)))
+    return [(name, [(one, address(one.pixels)) for one in found[:each]]) for name, found in groups.items()]

@@ -1,0 +1,147 @@
+"""What does the page say of each analysis?
+
+A section has the question, the charts, how to read them, the verdicts and the numbers. The words for the analyses that
+Bequest ships are here; one that is not gets them from the first docstring of its file.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from bequest.analyses.verdict import Verdict
+from bequest.report.charts import Chart, analysis_charts
+from bequest.report.tables import Table, result_table
+from bequest.report.verdicts import SHAPES, judged
+
+WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the chart; in the order of the page
+    "learning_curves": (
+        "Learning curves",
+        "Lower is better, and a curve that falls further left learns faster. Solid lines are the validation error, "
+        "dashed ones the train error without augmentation; the band is the 95 % interval over replicas. Diamonds are "
+        "the test error at the last epoch. Where bands overlap, look at the paired difference in the table: it is "
+        "what the verdict uses.",
+    ),
+    "block_shuffle": (
+        "Block shuffle",
+        "Each image is cut into blocks that are shuffled. Small blocks destroy what is seen and keep the statistics of "
+        "the pixels. A gain that shrinks with the blocks comes from features; one that stays does not.",
+    ),
+    "mistakes": (
+        "Mistakes",
+        "A dot is a pair of models: how many images exactly one of them gets wrong, against how many that would be if "
+        "two models with these errors were independent. On the solid grey line they are as alike as chance (kappa 0); "
+        "below it they fail on the same images; on the dashed one kappa is 0.5. Better models lie further left by "
+        "arithmetic alone, so compare the heights under the line, not the counts.",
+    ),
+    "similarity": (
+        "Feature similarity",
+        "CKA of 1 means the same features up to rotation and scale, 0 none in common. It is the unbiased estimate, so "
+        "it may fall a little below 0. Compare pairs at the same module; the null control, with shuffled images, shows "
+        "what no similarity looks like.",
+    ),
+    "distance": (
+        "Distance in parameter space",
+        "How far apart the weights are, module by module from input to output. Big modules are far apart because they "
+        "are big: read the distance per square root of the number of parameters, or relative to the start, for a trend.",
+    ),
+    "barrier": (
+        "Barriers",
+        "The error along the straight line between two models. A flat line means one basin; a hump is the barrier "
+        "between two. BatchNorm statistics are measured again at each point; the naive curve, which does not, shows "
+        "how much of a hump would be an artefact.",
+    ),
+    "basin": ("Basin", "Whether the models lie in one convex region of low error, and not only on a line."),
+    "connectivity": (
+        "Connecting paths",
+        "The error along a trained, curved path, beside that along the straight line.",
+    ),
+    "criticality": (
+        "Module criticality",
+        "How much one module can be moved back to its start before the error rises. High values mark modules that "
+        "training could not have left alone. Compare with the size of the move, given beside it.",
+    ),
+    "checkpoints": (
+        "Pre-training checkpoints",
+        "The error after fine-tuning from each checkpoint of the pre-training. The point to the right of which the "
+        "curve is flat is the earliest checkpoint that is enough.",
+    ),
+    "spectrum": ("Spectrum", "The singular values of the weights, module by module."),
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One analysis on the page.
+
+    Attributes:
+        key: its name, the id of the section.
+        title: in words.
+        question: what it asks.
+        how: how to read the charts.
+        definitions: paragraphs on what the numbers mean.
+        charts: one for each target.
+        verdicts: what it says of the claims, one for each target, with the drawing beside it.
+        table: the rows.
+        error: why there is no verdict, where judging failed.
+    """
+
+    key: str
+    title: str
+    question: str
+    how: str
+    definitions: list[str]
+    charts: list[Chart]
+    verdicts: list[tuple[Verdict, str]]
+    table: Table
+    error: str = ""
+
+
+def sections(results: Mapping[str, pl.DataFrame], targets: Sequence[str]) -> list[Section]:
+    """Make the sections of all analyses that have rows.
+
+    Args:
+        results: name of an analysis -> its rows.
+        targets: the study's order of targets.
+
+    Returns:
+        The sections in the order of `WORDS`, then any further ones.
+    """
+    known = [name for name in WORDS if name in results] + [name for name in results if name not in WORDS]
+    filled = {name: results[name] for name in known if results[name].height}
+    verdicts, errors = judged(filled)
+    return [
+        _section(name, rows, targets, verdicts.get(name, ()), errors.get(name, "")) for name, rows in filled.items()
+    ]
+
+
+def _section(
+    name: str, rows: pl.DataFrame, targets: Sequence[str], verdicts: tuple[Verdict, ...], error: str
+) -> Section:
+    title, how = WORDS.get(name, (name.replace("_", " ").capitalize(), ""))
+    question, *definitions = _paragraphs(name)
+    parts = [(part, SHAPES[part.status]) for verdict in verdicts for part in (verdict.parts or (verdict,))]
+    return Section(
+        name,
+        title,
+        question,
+        how,
+        definitions,
+        analysis_charts(name, title, rows, targets),
+        parts,
+        result_table(rows, f"{title}: rows"),
+        error,
+    )
+
+
+def _paragraphs(name: str) -> list[str]:
+    """The first docstring of the analysis, a text a paragraph; the first one is the question."""
+    try:
+        text = importlib.import_module(f"bequest.analyses.{name}").__doc__ or ""
+    except ImportError:
+        text = ""
+    found = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    return [paragraph for paragraph in found if paragraph] or [name.replace("_", " ")]

@@ -1,0 +1,167 @@
+"""How do packed images reach a model, and how are a few of them chosen?
+
+`take_shots` chooses N images a class from train. `to_tensor` brings images into memory whole, for training on small
+sets. `batches` walks over them in a fixed order, as often as asked, for everything that measures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bequest.data.pack import Packed
+
+Normalise = tuple[Sequence[float], Sequence[float]]
+
+
+def take_shots(packed: Packed, shots: int, *, seed: int) -> Tensor:
+    """Choose a number of images a class from train, each of another group as long as there are groups.
+
+    Args:
+        packed: the images.
+        shots: images a class, at least 1.
+        seed: of the choice. With more shots the same seed keeps the images that fewer shots chose.
+
+    Returns:
+        int64 [shots * classes], ascending.
+
+    Raises:
+        ValueError: if a class has fewer images in train.
+    """
+    if shots < 1:
+        raise ValueError(f"shots has to be 1 or more, not {shots}")
+    train = packed.indices("train")
+    chosen: list[int] = []
+    for target, label in enumerate(packed.classes):
+        members = train[packed.targets[train] == target].tolist()
+        if len(members) < shots:
+            raise ValueError(
+                f"{shots} shots need as many images of each class in train, but {label} in {packed.domain} has "
+                f"{len(members)}; ask for {len(members)} shots or fewer"
+            )
+        # The order follows from the names, so that the same emoji are chosen in every domain.
+        members.sort(key=lambda index: hashlib.sha256(f"{seed}/{packed.names[index]}".encode()).digest())
+        groups = [packed.groups[index] for index in members]
+        repeats = [groups[:place].count(group) for place, group in enumerate(groups)]
+        order = sorted(range(len(members)), key=repeats.__getitem__)
+        chosen.extend(members[place] for place in order[:shots])
+    return torch.tensor(sorted(chosen), dtype=torch.int64)
+
+
+def to_tensor(packed: Packed, indices: Tensor) -> Tensor:
+    """Read images into memory.
+
+    Args:
+        packed: the images.
+        indices: int64 [n], which ones.
+
+    Returns:
+        uint8 [n, 3, size, size] in the memory format channels_last.
+    """
+    rows = np.ascontiguousarray(packed.pixels[indices.numpy()])
+    return torch.from_numpy(rows).permute(0, 3, 1, 2)
+
+
+def normalised(images: Tensor, normalise: Normalise) -> Tensor:
+    """Scale images to 0..1, subtract the mean and divide by the standard deviation of each channel.
+
+    Args:
+        images: uint8 or float (already 0..1) [n, channels, height, width].
+        normalise: mean and standard deviation, one number a channel each, of images in 0..1.
+
+    Returns:
+        float32, same shape and memory format.
+    """
+    mean, std = (torch.tensor(part, dtype=torch.float32, device=images.device).view(1, -1, 1, 1) for part in normalise)
+    scaled = images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
+    return (scaled - mean) / std
+
+
+def mean_and_std(packed: Packed, indices: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure what to normalise with.
+
+    Args:
+        packed: the images.
+        indices: int64 [n], which ones; take train only.
+
+    Returns:
+        Mean and standard deviation of each channel of images in 0..1, over all pixels, in float64.
+    """
+    total, squares, count = np.zeros(3), np.zeros(3), 0
+    for part in torch.split(indices, 256):
+        rows = packed.pixels[part.numpy()].reshape(-1, 3).astype(np.float64) / 255
+        total, squares, count = total + rows.sum(0), squares + (rows**2).sum(0), count + len(rows)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Images in a fixed order, to be walked over as often as wanted.
+
+    Attributes:
+        packed: the images.
+        indices: int64 [n], which ones, in which order.
+        batch_size: images a batch; the last one may be smaller.
+        normalise: mean and standard deviation of each channel of images in 0..1.
+        device: where the batches are put.
+    """
+
+    packed: Packed
+    indices: Tensor
+    batch_size: int
+    normalise: Normalise
+    device: torch.device
+
+    @property
+    def targets(self) -> Tensor:
+        """Classes in the order of the batches, int64 [n], on the CPU."""
+        return self.packed.targets[self.indices]
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in torch.split(self.indices, self.batch_size):
+            images = to_tensor(self.packed, part).to(self.device)
+            yield normalised(images, self.normalise), self.packed.targets[part].to(self.device)
+
+
+def batches(
+    packed: Packed,
+    indices: Tensor,
+    *,
+    batch_size: int,
+    normalise: Normalise,
+    device: torch.device | str = "cpu",
+) -> Batches:
+    """Walk over images in batches.
+
+    Args:
+        packed: the images.
+        indices: int64 [n], which ones, in which order; at least one.
+        batch_size: images a batch, at least 1.
+        normalise: mean and standard deviation of each channel of images in 0..1.
+        device: where the batches are put.
+
+    Returns:
+        Batches of float32 [b, 3, size, size] (channels_last) and int64 [b].
+
+    Raises:
+        ValueError: if there are no indices, one is out of range, the batch size is below 1, or a deviation is 0.
+    """
+    if indices.numel() == 0:
+        raise ValueError(f"no images of {packed.domain} were asked for; is that split empty?")
+    if int(indices.min()) < 0 or int(indices.max()) >= len(packed.names):
+        raise ValueError(f"{packed.domain} has images 0 to {len(packed.names) - 1}, an index is outside")
+    if batch_size < 1:
+        raise ValueError(f"batch_size has to be 1 or more, not {batch_size}")
+    if min(normalise[1]) <= 0:
+        raise ValueError(f"the standard deviations have to be above 0, not {tuple(normalise[1])}")
+    return Batches(packed, indices, batch_size, normalise, torch.device(device))

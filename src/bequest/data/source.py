@@ -1,0 +1,94 @@
+"""What is a set of images before it is packed?
+
+A source is a list of records. A record knows its name, class, group and side of the split, and how to draw itself at
+any size; nothing is drawn before somebody asks. A group holds what must not be torn apart: the variants of one emoji,
+or files with the same bytes. `content` says what a source is by content, so that a study can tell whether it changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Split = Literal["train", "validation", "test"]
+Draw = Callable[[int], NDArray[np.uint8]]
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image that can be drawn.
+
+    Attributes:
+        name: unique within its source.
+        group: what it must share a side of the split with.
+        target: index of its class.
+        draw: gives the image as uint8 [size, size, 3] for a size in pixels; safe to call from threads.
+        split: "train", "validation" or "test".
+    """
+
+    name: str
+    group: str
+    target: int
+    draw: Draw
+    split: Split
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set of images with classes and splits.
+
+    Attributes:
+        name: the door it came through, as "emoji:line".
+        classes: names of the classes; a record's target is an index into them.
+        records: the images in a fixed order.
+        attribution: who made the pictures, and the licence.
+        files: every file that is read to draw the images, in a fixed order.
+        recipe: how images come out of the files, for sources that draw the same files in different ways.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    records: tuple[Record, ...]
+    attribution: str
+    files: tuple[Path, ...] = ()
+    recipe: str = ""
+
+
+def content(source: Source) -> str:
+    """Identify a source by what it holds, not by where it lies.
+
+    Args:
+        source: any source.
+
+    Returns:
+        SHA-256 as 64 hexadecimal digits over the bytes of its files, its recipe, classes, names, groups, targets and
+        splits. Paths and the name of the source do not enter.
+    """
+    digest = hashlib.sha256()
+    for path in source.files:
+        digest.update(bytes.fromhex(file_digest(path)))
+    rows = [[record.name, record.group, record.target, record.split] for record in source.records]
+    digest.update(json.dumps([source.recipe, source.classes, rows], ensure_ascii=True).encode())
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the bytes of a file; read again only when its size or time of change differs."""
+    status = path.stat()
+    return _file_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1_000_000)
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

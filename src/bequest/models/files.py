@@ -61,7 +61,7 @@ def write_weights(weights: Weights, path: str | Path) -> None:
         path: where to, ending in `.safetensors`; an existing file is replaced.
 
     Raises:
-        ValueError: if the ending is another one.
+        ValueError: if the ending is another one, or a tensor is sparse.
         FileNotFoundError: if the folder does not exist.
         OSError: if the disk is full or read-only.
     """
@@ -73,6 +73,8 @@ def write_weights(weights: Weights, path: str | Path) -> None:
     seen: set[int] = set()
     plain: dict[str, Tensor] = {}
     for name, tensor in weights.items():
+        if tensor.layout is not torch.strided:
+            raise ValueError(f"cannot write {path}: {name} is sparse; make it dense first")
         own = tensor.detach().cpu().contiguous()
         place = own.untyped_storage().data_ptr()
         plain[name] = own.clone() if place in seen else own  # the format refuses tensors that share memory
@@ -102,12 +104,12 @@ def _inside(folder: Path) -> Path:
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     try:
-        where: dict[str, str] = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
+        where = {name: str(Path(file)) for name, file in json.loads(index.read_bytes())["weight_map"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is not an index of shards: it needs a weight_map of tensor to file") from error
     weights: dict[str, Tensor] = {}
     for shard in sorted(set(where.values())):
-        if Path(shard).name != shard:
+        if shard == ".." or Path(shard).name != shard:
             raise ValueError(f"{index} names the shard {shard!r}, which is outside its folder: not read")
         if not (index.parent / shard).is_file():
             raise FileNotFoundError(f"the shard {shard} that {index} names is missing")
@@ -142,7 +144,9 @@ def _unpickle(path: Path) -> object:
             f"{path} wants to run {wants[1]} when it is opened. It was not run. If you trust the file, open it where "
             "it was made and save its state_dict() as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # damaged bytes make the reader stumble in any way
         raise ValueError(f"{path} is damaged or not a file of weights: {_first_line(error)}") from error
 
 

@@ -61,16 +61,20 @@ def open_model(
 
 
 def _other_head(model: nn.Module, weights: Weights) -> bool:
-    own, key = model.state_dict(), head_name(model) + ".weight"
-    return key not in weights or weights[key].shape != own[key].shape
+    """Are the weights' outputs of another number? A model without a linear head has to fit as it is."""
+    try:
+        key = head_name(model) + ".weight"
+    except ValueError:
+        return False
+    return key not in weights or weights[key].shape != model.state_dict()[key].shape
 
 
 def _function(name: str) -> Callable[..., object]:
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
         near = difflib.get_close_matches(name, BUILT_IN, n=1, cutoff=0.5)
         raise ValueError(
-            f"there is no model {name!r}{f', did you mean {near[0]!r}' if near else ''}? Built in are "
+            f"there is no model {name!r}{f', did you mean {near[0]!r}?' if near else '.'} Built in are "
             f"{', '.join(BUILT_IN)}; a function of your own is given as package.module:function"
         )
     if module in _LATER:
@@ -94,12 +98,25 @@ def _function(name: str) -> Callable[..., object]:
 
 
 def _call(function: Callable[..., object], name: str, classes: int | None, seed: int) -> nn.Module:
-    takes = [key for key in ("classes", "num_classes") if key in inspect.signature(function).parameters]
+    parameters = inspect.signature(function).parameters
+    takes = [key for key in ("classes", "num_classes") if key in parameters][: classes is not None]
+    needs = [
+        key
+        for key, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and key not in takes
+    ]
+    if needs:
+        raise ValueError(
+            f"{name!r} needs {', '.join(needs)}: only the number of classes can be passed on, as `classes` or "
+            "`num_classes`; give a function that needs nothing else"
+        )
     # Code that we did not write draws from the global generator: seed that inside a fork. `torch.manual_seed` would
     # also seed the accelerators, which the fork does not guard.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = function(**{takes[0]: classes}) if takes and classes is not None else function()
+        model = function(**dict.fromkeys(takes, classes))
     if not isinstance(model, nn.Module):
         raise ValueError(f"{name!r} returned {type(model).__name__}, not a torch.nn.Module")
     if classes is None or takes:

@@ -10,14 +10,11 @@ belongs to exactly one module.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from bequest.models.watching import watch
 from bequest.weights.modules import Module
 
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -38,8 +35,9 @@ def modules(model: nn.Module, example: Tensor | Mapping[str, Tensor]) -> list[Mo
     tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     trainable = set(tensors)
     tensors.update(model.named_buffers(remove_duplicate=False))
-    hooked = {name: module for name, module in model.named_modules() if name in units or _is_norm(module)}
-    ran, used = _watch(model, example, hooked, tensors)
+    hooked = {name: module for name, module in model.named_modules() if _is_norm(module)}
+    hooked.update((unit, model.get_submodule(unit)) for unit in units)
+    ran, used = watch(model, example, hooked, tensors)
 
     owner = {name: max((unit for unit in units if _within(name, unit)), key=len, default=None) for name in tensors}
     start = {unit: min((used[id(tensors[n])] for n in tensors if owner[n] == unit), default=math.inf) for unit in units}
@@ -146,72 +144,3 @@ def _before(
     keys = list(tensors)  # never used: the unit registered before it
     registered = [unit for key in keys[: keys.index(name)] if (unit := owner[key]) is not None]
     return registered[-1] if registered else next(iter(start))
-
-
-def _watch(
-    model: nn.Module,
-    example: Tensor | Mapping[str, Tensor],
-    hooked: Mapping[str, nn.Module],
-    tensors: Mapping[str, Tensor],
-) -> tuple[dict[str, float], dict[int, float]]:
-    """Run once; tell when each hooked module first ran and each tensor (by id) was first used, infinite if never."""
-    ran = dict.fromkeys(hooked, math.inf)
-    used = {id(tensor): math.inf for tensor in tensors.values()}
-    clock = iter(range(10**12))
-
-    def hook(name: str) -> Callable[[nn.Module, Any], None]:
-        def note(_module: nn.Module, _inputs: object) -> None:
-            ran[name] = min(ran[name], next(clock))
-
-        return note
-
-    class Uses(TorchFunctionMode):
-        # The only way to see when a parameter is used that no module of its own carries.
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if getattr(func, "__name__", "") != "__get__":  # asking for a shape or dtype is no use
-                for each in _flat((*args, *(kwargs or {}).values())):
-                    if used.get(id(each)) == math.inf:
-                        used[id(each)] = next(clock)
-            return func(*args, **(kwargs or {}))
-
-    with _left_alone(model):
-        handles = [module.register_forward_pre_hook(hook(name)) for name, module in hooked.items()]
-        try:
-            with torch.no_grad(), Uses():
-                model(**example) if isinstance(example, Mapping) else model(example)
-        finally:
-            for handle in handles:
-                handle.remove()
-    return ran, used
-
-
-def _flat(arguments: Iterable[object]) -> Iterator[object]:
-    for each in arguments:
-        if isinstance(each, list | tuple):
-            yield from _flat(each)
-        else:
-            yield each
-
-
-@contextmanager
-def _left_alone(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; on exit the modes, buffers and global random state are as they were, also on error."""
-    modes = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, key, buffer, buffer.clone())
-        for module in model.modules()
-        for key, buffer in module.named_buffers(recurse=False)
-    ]
-    cuda = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices=cuda):  # a forward pass of someone else's may draw
-            model.eval()
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for module, key, buffer, before in buffers:
-            setattr(module, key, buffer)
-            if not torch.equal(buffer, before):
-                with torch.no_grad():
-                    buffer.copy_(before)

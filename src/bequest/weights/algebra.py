@@ -59,7 +59,8 @@ def lerp(a: Weights, b: Weights, t: float) -> dict[str, Tensor]:
     """
     check_alike(a, b)
     if t in (0, 1):
-        return {name: (a if t == 0 or not mixable(a[name]) else b)[name].clone() for name in a}
+        end = a if t == 0 else b
+        return {name: end[name].to(own, copy=True) if mixable(own) else own.clone() for name, own in a.items()}
     return {name: _mix([tensor, b[name]], [1 - t, t]) for name, tensor in a.items()}
 
 
@@ -101,14 +102,23 @@ def _mix(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
 
 def squared_norm(a: Weights, names: Iterable[str] | None = None) -> float:
     """Sum of squares over the named tensors (all mixable ones if none are named), in float64."""
-    chosen = [name for name in a if mixable(a[name])] if names is None else names
-    return math.fsum(float(a[name].double().pow(2).sum()) for name in chosen)
+    return math.fsum(_dot(wide, wide) for wide in (_wide(a[name]) for name in _chosen(a, names)))
 
 
 def squared_distance(a: Weights, b: Weights, names: Iterable[str] | None = None) -> float:
-    """Sum of squared differences over the named tensors (all mixable ones if none are named), in float64."""
-    chosen = [name for name in a if mixable(a[name])] if names is None else names
-    return math.fsum(float((a[name].double() - b[name].double()).pow(2).sum()) for name in chosen)
+    """Sum of squared differences over the named tensors (all mixable ones if none are named), in float64.
+
+    Args:
+        a: one set of weights.
+        b: the other.
+        names: the tensors to take. If none are named, the two must be of one architecture.
+
+    Returns:
+        The square of the distance, at least 0.
+    """
+    if names is None:
+        check_alike(a, b)
+    return math.fsum(_dot(apart, apart) for apart in (_difference(a, b, name) for name in _chosen(a, names)))
 
 
 def cosine_between(origin: Weights, a: Weights, b: Weights, names: Iterable[str] | None = None) -> float:
@@ -123,9 +133,34 @@ def cosine_between(origin: Weights, a: Weights, b: Weights, names: Iterable[str]
     Returns:
         The cosine in float64; NaN where one of the displacements is zero.
     """
-    chosen = list([name for name in origin if mixable(origin[name])] if names is None else names)
-    dot = math.fsum(
-        float(((a[name].double() - origin[name]) * (b[name].double() - origin[name])).sum()) for name in chosen
-    )
-    norm = math.sqrt(squared_distance(a, origin, chosen) * squared_distance(b, origin, chosen))
+    if names is None:
+        check_alike(origin, a)
+        check_alike(origin, b)
+    chosen = _chosen(origin, names)
+    dot = math.fsum(_dot(_difference(a, origin, name), _difference(b, origin, name)) for name in chosen)
+    norm = math.sqrt(squared_distance(a, origin, chosen)) * math.sqrt(squared_distance(b, origin, chosen))
     return max(-1.0, min(1.0, dot / norm)) if norm > 0 else math.nan
+
+
+def _chosen(weights: Weights, names: Iterable[str] | None) -> list[str]:
+    return [name for name in weights if mixable(weights[name])] if names is None else list(names)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def _difference(a: Weights, b: Weights, name: str) -> Tensor:
+    """One tensor of a - b; never broadcast, which would give a number that means nothing."""
+    if name not in a or name not in b:
+        raise ValueError(f"the weights are of different networks: {name} is missing in one of them")
+    if a[name].shape != b[name].shape:
+        raise ValueError(
+            f"{name} is {tuple(a[name].shape)} in one set of weights and {tuple(b[name].shape)} in the other; "
+            "leave it out by naming the tensors to compare"
+        )
+    return _wide(a[name]) - _wide(b[name]).to(a[name].device)
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float((a.conj() * b).real.sum())

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from bequest.models.fitting import fit_weights, transfer
+from bequest.models.opening import open_model
+
+
+def test_own_weights_fit() -> None:
+    model = open_model("resnet8", classes=3)
+    fit_weights(model, model.state_dict())
+    fit_weights(model, {k: t for k, t in model.state_dict().items() if "num_batches_tracked" not in k})
+
+
+def test_missing_and_unknown_tensors_are_counted_and_named() -> None:
+    model = open_model("resnet8", classes=3)
+    with pytest.raises(ValueError, match=r"ResNet.*37 missing \(bn1.weight, bn1.bias.*…\), 19 unknown \(bias1, "):
+        fit_weights(model, {**open_model("fixup_resnet8", classes=3).state_dict(), "bn1.running_mean": torch.ones(1)})
+
+
+def test_up_to_three_wrong_shapes_with_both() -> None:
+    model = open_model("resnet8", classes=3)
+    weights = {
+        key: torch.zeros(1, 2) if key.startswith("layer3.0.conv") else t for key, t in model.state_dict().items()
+    }
+    with pytest.raises(
+        ValueError, match=r"2 tensors .*layer3.0.conv1.weight is \[1, 2\], the model has \[96, 48, 3, 3\]"
+    ):
+        fit_weights(model, weights)
+
+
+def test_only_the_head_differs() -> None:
+    model, other = open_model("resnet8", classes=3), open_model("resnet8", classes=5)
+    with pytest.raises(ValueError, match=r"fc.weight is \[5, 96\], the model has \[3, 96\].*only the head differs"):
+        fit_weights(model, other.state_dict())
+    fit_weights(model, other.state_dict(), except_head=True)
+    fit_weights(model, {k: t for k, t in other.state_dict().items() if not k.startswith("fc.")}, except_head=True)
+
+
+def test_transfer_takes_everything_but_the_head() -> None:
+    pretrained = {
+        k: t.bfloat16() if t.is_floating_point() else t + 7
+        for k, t in open_model("resnet8", seed=1).state_dict().items()
+    }
+    model = open_model("resnet8", classes=3, seed=2)
+    own = model.state_dict()
+    full = transfer(pretrained, model)
+    assert list(full) == list(own)
+    for name, tensor in full.items():
+        source = own if name.startswith("fc.") else pretrained
+        assert torch.equal(tensor, source[name].to(tensor))
+        assert tensor.dtype == own[name].dtype
+        assert tensor.data_ptr() not in (own[name].data_ptr(), pretrained[name].data_ptr())
+    model.load_state_dict(full)
+
+
+def test_transfer_refuses_another_network() -> None:
+    with pytest.raises(ValueError, match="not of this model"):
+        transfer(open_model("fixup_resnet8").state_dict(), open_model("resnet8", classes=3))

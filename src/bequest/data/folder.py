@@ -69,8 +69,10 @@ def open_folder(folder: Path) -> Source:
         Record(path.relative_to(folder).as_posix(), group, target, partial(draw_file, path), split)
         for (path, _, _), group, target, split in zip(found, groups, targets, splits, strict=True)
     )
-    attribution = f"Images from the folder {folder.name}"
-    return Source(f"folder:{folder}", classes, records, attribution, files=tuple(path for path, _, _ in found))
+    attribution = f"Images from the folder {folder.resolve().name}"
+    return Source(
+        f"folder:{folder.resolve().name}", classes, records, attribution, files=tuple(path for path, _, _ in found)
+    )
 
 
 def draw_file(path: Path, size: int) -> NDArray[np.uint8]:

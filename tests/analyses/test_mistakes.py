@@ -176,7 +176,7 @@ def test_verdict_by_target_and_chart():
     assert [part.target for part in found.parts] == ["line", "m"]
     assert "concat" in chart(pl.concat(parts)).to_dict()
     drawn = mistakes(study()).chart().to_dict()
-    assert drawn["width"] == "container" and len(drawn["layer"]) == 2
+    assert drawn["width"] == "container" and len(drawn["layer"]) == 3
     assert max(len(rows) for rows in drawn["datasets"].values()) == 15
 
 

@@ -37,7 +37,8 @@ RULE = (
     "Holds if, paired by replica, the test error at the last epoch is lower and the mean train accuracy over the "
     "epochs is higher for finetune than for randinit, both 95 % t intervals clear of 0; does not hold if one of them "
     "is clear of 0 on the other side. Inconclusive otherwise, with fewer than 2 pairs, with unequal epochs, or when an "
-    "arm failed to train: its train accuracy ended below twice chance (or twice its start, where chance is not given)."
+    "arm failed to train: its train accuracy ended below twice chance (or twice its start, where chance is not given). "
+    "The interval is of the difference in error, in points."
 )
 
 
@@ -262,8 +263,10 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         return None
     n = min(better["n"], faster["n"])
 
+    ends = [None if better[end] is None else 100 * better[end] for end in ("low", "high")]
+
     def say(status: Any, sentence: str) -> Verdict:
-        return Verdict("C1", status, sentence, RULE, n=n, low=better["low"], high=better["high"], target=target)
+        return Verdict("C1", status, sentence, RULE, n=n, low=ends[0], high=ends[1], target=target)
 
     numbers = (
         f"{better['split']} error of finetune minus randinit {_points(better)}, mean train accuracy {_points(faster)}, "

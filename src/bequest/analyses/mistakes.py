@@ -329,16 +329,19 @@ def _panel(rows: pl.DataFrame) -> altair.LayerChart | altair.FacetChart:
     present = [name for name in KINDS if name in set(kinds)]
     lines = pl.DataFrame({"x": [0.0, top] * 2, "y": [0.0, top, 0.0, top / 2], "kappa": ["0", "0", "0.5", "0.5"]})
     scale = alt.Scale(domain=[0, top], nice=False)
-    rays = alt.Chart(lines).mark_line(color=ARMS["other"], strokeWidth=1.5)
-    dash = alt.Scale(domain=["0", "0.5"], range=[[1, 0], [4, 4]])
-    rays = rays.encode(
-        alt.X("x:Q", scale=scale), alt.Y("y:Q", scale=scale), alt.StrokeDash("kappa:N", title="kappa", scale=dash)
+    ray = alt.Chart(lines).encode(alt.X("x:Q", scale=scale), alt.Y("y:Q", scale=scale))
+    dash = alt.StrokeDash("kappa:N", legend=None, scale=alt.Scale(domain=["0", "0.5"], range=[[1, 0], [4, 4]]))
+    rays = ray.mark_line(color=ARMS["other"], strokeWidth=1.5).encode(dash)
+    label = alt.Chart(lines.with_columns(pl.col("x", "y") * 0.4).filter(pl.col("x") > 0)).transform_calculate(
+        text="'kappa ' + datum.kappa"
     )
+    label = label.mark_text(align="left", dx=6, dy=9).encode(alt.X("x:Q", scale=scale), alt.Y("y:Q", scale=scale))
+    names = label.encode(text="text:N")
     x_title, y_title = "expected of independent models (% of images)", "uncommon mistakes (% of images)"
     dots = alt.Chart(data).mark_point(size=60, filled=True, opacity=0.85)
     dots = dots.encode(
-        alt.X("expected_uncommon:Q", title=x_title, axis=alt.Axis(format="~%")),
-        alt.Y("uncommon:Q", title=y_title, axis=alt.Axis(format="~%")),
+        alt.X("expected_uncommon:Q", title=x_title, axis=alt.Axis(format="~%", tickCount=6, grid=False)),
+        alt.Y("uncommon:Q", title=y_title, axis=alt.Axis(format="~%", tickCount=6)),
         alt.Color("kind:N", title="pair", scale=alt.Scale(domain=present, range=[KINDS[name] for name in present])),
         alt.Shape("kind:N", title="pair", scale=alt.Scale(domain=present)),
         tooltip=[
@@ -348,4 +351,4 @@ def _panel(rows: pl.DataFrame) -> altair.LayerChart | altair.FacetChart:
             alt.Tooltip("kappa:Q", format=".2f"),
         ],
     )
-    return alt.layer(rays, dots)
+    return alt.layer(rays, names, dots)

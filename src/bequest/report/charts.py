@@ -77,8 +77,15 @@ def sweep_charts(sweep: pl.DataFrame) -> list[Chart]:
     for place, part in enumerate(sweep.partition_by("target", maintain_order=True)):
         arms = part["arm"].unique(maintain_order=True).to_list()
         scale = alt.Scale(domain=arms, range=[ARMS.get(arm, ARMS["other"]) for arm in arms])
+        rates = sorted(set(part["learning_rate"]))
+        x_axis = alt.Axis(values=rates, format="~g", grid=False)
         base = alt.Chart(part.select("arm", "learning_rate", "error", "chosen")).encode(
-            alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log", nice=False, padding=20)),
+            alt.X(
+                "learning_rate:Q",
+                title="learning rate",
+                axis=x_axis,
+                scale=alt.Scale(type="log", nice=False, padding=20),
+            ),
             alt.Y("error:Q", title="validation error (%)", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=False)),
             alt.Color("arm:N", title="arm", scale=scale),
             tooltip=["arm:N", "learning_rate:Q", alt.Tooltip("error:Q", format=".1%"), "chosen:N"],

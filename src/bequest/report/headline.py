@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from bequest.report.verdicts import Slot
+from bequest.report.wording import signed
 
 
 @dataclass(frozen=True)
@@ -66,25 +66,6 @@ def headlines(results: Mapping[str, pl.DataFrame], targets: Sequence[str]) -> li
 
 
 def _headline(target: str, split: str, errors: Mapping[str, list[float]], paired: Mapping[str, Any]) -> Headline:
-    interval = "" if paired["low"] is None else f"{_signed(paired['low'])} to {_signed(paired['high'])}"
+    interval = "" if paired["low"] is None else f"{signed(100 * paired['low'])} to {signed(100 * paired['high'])}"
     texts = {arm: f"{100 * value[0]:.1f} %" for arm, value in errors.items()}
-    return Headline(target, split, **texts, difference=_signed(paired["value"]), interval=interval, n=paired["n"])
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def tally(slots: Sequence[Slot]) -> str:
-    """Count the words of the eleven slots, as one sentence."""
-    words: dict[str, int] = {}
-    for slot in slots:
-        words[slot.word] = words.get(slot.word, 0) + 1
-    shown = {"holds": "hold", "holds under conditions": "hold under conditions", "does not hold": "do not hold"}
-    singular = {"holds": "holds", "holds under conditions": "holds under conditions", "does not hold": "does not hold"}
-    order = ["holds", "holds under conditions", "does not hold", "inconclusive"]
-    order += [word for word in words if word not in order]
-    texts = [f"{words[w]} {(singular if words[w] == 1 else shown).get(w, w)}" for w in order if w in words]
-    return (
-        f"Of the {len(slots)} claims, " + ", ".join(texts[:-1]) + (" and " if len(texts) > 1 else "") + texts[-1] + "."
-    )
+    return Headline(target, split, **texts, difference=signed(100 * paired["value"]), interval=interval, n=paired["n"])

@@ -7,7 +7,7 @@
   let drawing = Promise.resolve();
   let views = [];
 
-  function theme() {
+  function theme(width) {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     const font = getComputedStyle(document.body).fontFamily;
@@ -16,12 +16,13 @@
       background: null,
       font,
       view: { stroke: null },
-      axis: { ...text, gridColor: colour("--line"), domainColor: colour("--line-strong"), tickColor: colour("--line-strong"), labelLimit: 140 },
+      axis: { ...text, gridColor: colour("--line"), domainColor: colour("--line-strong"), tickColor: colour("--line-strong"), labelLimit: 140, labelOverlap: true, labelSeparation: 6 },
       header: { ...text, labelFontSize: 13, labelFontWeight: 500 },
       title: { color: colour("--ink"), fontSize: 13, fontWeight: 500, anchor: "start" },
       legend: {
-        ...text, orient: "bottom", columns: narrow.matches ? 2 : 4, symbolStrokeColor: colour("--soft"), labelLimit: 220,
-        layout: { bottom: { direction: narrow.matches ? "vertical" : "horizontal", anchor: "start", margin: 18 } },
+        ...text, orient: "bottom", columns: Math.max(1, Math.floor(width / 165)), labelLimit: 220, symbolOpacity: 1,
+        symbolBaseFillColor: colour("--soft"), symbolBaseStrokeColor: colour("--soft"),
+        layout: { bottom: { direction: width < 420 ? "vertical" : "horizontal", anchor: "start", margin: 18 } },
       },
       text: { color: colour("--ink") },
       rule: { color: colour("--soft") },
@@ -49,7 +50,7 @@
       const box = document.getElementById(key);
       try {
         const made = await vegaEmbed(box, stacked(spec), {
-          actions: false, ast: true, config: theme(), defaultStyle: false, renderer: "svg", tooltip: { disableDefaultStyle: true },
+          actions: false, ast: true, config: theme(box.clientWidth), defaultStyle: false, renderer: "svg", tooltip: { disableDefaultStyle: true },
         });
         views.push(made);
       } catch (error) {

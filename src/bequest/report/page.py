@@ -14,11 +14,12 @@ from typing import Any
 from bequest.report.charts import sweep_charts
 from bequest.report.contents import ReportInput
 from bequest.report.embedding import policy, script_json, vega_script
-from bequest.report.headline import headlines, tally
+from bequest.report.headline import headlines
 from bequest.report.pictures import grid, mistake_groups
 from bequest.report.sections import sections
 from bequest.report.tables import frame_table
 from bequest.report.verdicts import slots
+from bequest.report.wording import interval, tally, typeset
 
 
 def write_report(report: ReportInput, path: str | Path) -> Path:
@@ -65,6 +66,7 @@ def render(report: ReportInput) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["typeset"] = typeset
     claims = slots(report.results, report.failures)
     parts = sections(report.results, report.targets)
     sweep = None if report.sweep is None or report.sweep.is_empty() else report.sweep
@@ -76,6 +78,7 @@ def render(report: ReportInput) -> str:
         "asked": _yaml(report.asked),
         "slots": claims,
         "tally": tally(claims),
+        "interval": interval,
         "headlines": headlines(report.results, report.targets),
         "sections": parts,
         "sweep_charts": swept,

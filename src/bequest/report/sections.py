@@ -46,7 +46,7 @@ WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the char
     "distance": (
         "Distance in parameter space",
         "How far apart the weights are, module by module from input to output. Big modules are far apart because they "
-        "are big: read the distance per square root of the number of parameters, or relative to the start, for a trend.",
+        "are big: read the distance per square root of the number of parameters, or relative to the start.",
     ),
     "barrier": (
         "Barriers",

@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from bequest.report.wording import DASH, MINUS
+
 MOST_ROWS = 150
 
 
@@ -39,17 +41,17 @@ class Table:
 def number(value: Any) -> str:
     """Write a value for a reader: four significant digits, a minus sign, a dash for nothing."""
     if value is None:
-        return "–"
+        return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         if not math.isfinite(value):
-            return {math.inf: "∞", -math.inf: "−∞"}.get(value, "not a number")
+            return {math.inf: "∞", -math.inf: MINUS + "∞"}.get(value, "not a number")
         if value == int(value) and abs(value) < 1e6:
-            return str(int(value)).replace("-", "−")
-        return f"{value:.4g}".replace("-", "−")
+            return str(int(value)).replace("-", MINUS)
+        return f"{value:.4g}".replace("-", MINUS)
     if isinstance(value, int):
-        return str(value).replace("-", "−")
+        return str(value).replace("-", MINUS)
     return str(value)
 
 

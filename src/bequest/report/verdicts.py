@@ -106,7 +106,7 @@ def _slot(
             note = f"The results of {words} lack the arms that this claim is about."
             return Slot(claim, CLAIMS[claim], "not judged", "none", note=note, analysis=name)
         if any(name in failure.step for failure in failures):
-            return Slot(claim, CLAIMS[claim], "step failed", "failed", note=f"The analysis {words} failed.")
+            return Slot(claim, CLAIMS[claim], "failed", "failed", note=f"A step of {words} failed.")
     if any(importlib.util.find_spec(f"bequest.analyses.{name}") for name in judges):
         return Slot(claim, CLAIMS[claim], "not measured", "none", note=f"The study did not ask for {words}.")
     return Slot(claim, CLAIMS[claim], "not built yet", "none", note=f"Bequest has no analysis {words} yet.")

@@ -10,7 +10,7 @@ from bequest.report.tables import frame_table, number, result_table
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, "\u2013"), (True, "yes"), (3, "3"), (-2, "\u22122"), (0.123456, "0.1235"), (5.0, "5"), 
+        (None, "\u2013"), (True, "yes"), (3, "3"), (-2, "\u22122"), (0.123456, "0.1235"), (5.0, "5"),
         (-0.5, "\u22120.5"),
         (1e-9, "1e\u221209"), (math.nan, "not a number"), (math.inf, "∞"), ("<b>", "<b>"),
     ],

@@ -40,13 +40,14 @@ WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the char
     "similarity": (
         "Feature similarity",
         "CKA of 1 means the same features up to rotation and scale, 0 none in common. It is the unbiased estimate, so "
-        "it may fall a little below 0. Compare pairs at the same module; the null control, with shuffled images, shows "
-        "what no similarity looks like.",
+        "it may fall a little below 0. A dot is a pair, a line the mean of its kind. Compare kinds at the "
+        "same module: inside the grey band, made with the images in another order, features are unrelated.",
     ),
     "distance": (
         "Distance in parameter space",
-        "How far apart the weights are, module by module from input to output. Big modules are far apart because they "
-        "are big: read the distance per square root of the number of parameters, or relative to the start.",
+        "How far apart the weights are, module by module from input to output, as a share of the norm of the start and "
+        "on a logarithmic scale. Raw distances are in the table: they grow with the size of a module, so they make a "
+        "poor trend.",
     ),
     "barrier": (
         "Barriers",

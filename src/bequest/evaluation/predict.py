@@ -68,8 +68,23 @@ def measure(
     Returns:
         Mean loss and mean error (0..1) over examples, summed in float64.
     """
-    tally = tasks.Tally(tasks.task(task))
-    with applied(model, weights), torch.inference_mode():
+    with applied(model, weights):
+        return tallied(model, batches, tasks.task(task)).means()
+
+
+def tallied(model: nn.Module, batches: Batches, task: tasks.Task) -> tasks.Tally:
+    """Measure the weights that are in the model now, as it stands; for use inside `applied` or `line`.
+
+    Args:
+        model: a network in evaluation mode.
+        batches: iterable of (inputs, targets) that can be walked again.
+        task: what to measure.
+
+    Returns:
+        The sums over all examples.
+    """
+    tally = tasks.Tally(task)
+    with torch.inference_mode():
         for inputs, targets in walk(batches):
             tally.add(forward(model, inputs), targets)
-    return tally.means()
+    return tally

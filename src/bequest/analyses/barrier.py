@@ -1,0 +1,388 @@
+"""Is there a barrier on the straight line between two solutions?
+
+Source: Neyshabur et al. 2020, section 3.4 (claims: fine-tuned pairs lie in one basin, random inits do not, even from
+one seed); Entezari et al. 2022 (the definition); Jordan et al. 2022 (BatchNorm).
+
+`error` (0..1) and `loss` at the weights (1 - t) a + t b, x = t. All tensors move, frozen ones too. A network with
+BatchNorm gets its running statistics collected again on training data (`calibration`) at every t, the ends included, so
+that the ends are the models as this protocol sees them. Beside it the naive curve, `error_naive` and `loss_naive`, with
+the statistics interpolated; its barrier is often one of the statistics and not of the weights. Networks without
+BatchNorm have no naive rows; those with it but without `calibration` have only naive ones, and a note that says so.
+
+`barrier_error` and `barrier_loss` are Entezari's, the largest height above the straight line between the ends' values;
+`_frankle`, `_midpoint` and `_gsaltintas` are the other definitions (see `bequest.evaluation.barriers`), `_naive` is
+Entezari's on the naive curve. n counts examples; intervals of `error` are Wilson's. `chance_accuracy` is the share of
+the largest class.
+
+How to read it: up to 0.02 (2 points of error) counts as no barrier (Frankle et al. 2020). It speaks of the segment
+alone, in raw coordinates: permuting the channels of a network changes its line to others and not its function.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import torch
+from torch import nn
+
+from bequest.analyses.groups import SAME_INIT, Group, grouped, ranged
+from bequest.analyses.intervals import Interval, share_interval
+from bequest.analyses.pairs import KINDS, arm, kind
+from bequest.analyses.result import Result, table
+from bequest.analyses.verdict import Verdict, judge_targets, trained_accuracy
+from bequest.evaluation import tasks
+from bequest.evaluation.applied import line, preserved, put
+from bequest.evaluation.barriers import DEFINITIONS, entezari
+from bequest.evaluation.batches import Batches, walk
+from bequest.evaluation.batchnorm import has_batchnorm, refit_in_place
+from bequest.evaluation.predict import tallied
+from bequest.weights.algebra import Weights, check_alike
+
+if TYPE_CHECKING:
+    import altair
+
+Point = dict[tuple[str | None, str], tasks.Tally]  # (split, "" or "_naive") -> what was measured
+
+NAME = "barrier"
+THRESHOLD = 0.02  # Frankle et al. 2020: below 2 points of error a pair is connected
+LEAST_PAIRS = 3
+BASIN = (
+    "Entezari's error barrier, after BatchNorm was refitted where there is any. Holds if on train and test the 95 % "
+    "interval for fine-tuned pairs ends at or below 2 points and before that for random-init pairs begins; does not "
+    "hold if on one of them it is clearly above 2 points. Replicas are counted, not pairs; at least 3 pairs of a kind."
+)
+APART = (
+    "Entezari's error barrier, after BatchNorm was refitted where there is any. Holds if, on every split, the 95 % "
+    "interval for random-init pairs is above 2 points and each pair from the same init is, too; under conditions if "
+    "only different inits are apart; does not hold if the interval ends at or below 2 points. At least 3 pairs."
+)
+
+
+def barrier(
+    model: nn.Module,
+    endpoints: Mapping[str, Weights],
+    batches: Batches | Mapping[str, Batches],
+    *,
+    points: int = 21,
+    calibration: Batches | None = None,
+    task: str | tasks.Loss | tasks.Task = "classification",
+    pairs: Sequence[tuple[str, str]] | None = None,
+) -> Result:
+    """Measure error and loss on the lines between pairs of weights.
+
+    Args:
+        model: the network to run them in; it is left as it was.
+        endpoints: name -> weights, at least two, all of the model's shapes.
+        batches: (inputs, targets) to measure on; or split -> such batches.
+        points: points on each line, the ends included, at least 3.
+        calibration: training data for BatchNorm's statistics; never the data that is measured.
+        task: name of a task, a task, or a loss (outputs, targets) -> mean loss.
+        pairs: pairs of names; None takes all. Each endpoint is evaluated once, in however many pairs it is.
+
+    Returns:
+        The rows; metrics as described at the top of this file.
+
+    Raises:
+        ValueError: if there are too few endpoints or points, or weights do not fit the model or each other.
+    """
+    if points < 3:
+        raise ValueError(f"a line needs at least 3 points; got {points}")
+    chosen = _pairs(endpoints, pairs)
+    ends = _ends(model, endpoints, chosen)
+    splits = dict(batches) if isinstance(batches, Mapping) else {None: batches}
+    measured = _Protocol(model, splits, calibration, tasks.task(task))
+    ts = [index / (points - 1) for index in range(points)]
+    solutions: dict[str, Point] = {}
+    with preserved(model):
+        for name, weights in ends.items():
+            put(model, weights)
+            solutions[name] = measured.here()
+    rows: list[dict[str, Any]] = []
+    if measured.task.name == "classification":
+        rows += [_chance_row(split, one) for split, one in splits.items()]
+    for a, b in chosen:
+        curve = [solutions[a]]
+        with line(model, ends[a], ends[b]) as go:
+            for t in ts[1:-1]:
+                go(t)
+                curve.append(measured.here())
+        rows += _pair_rows({"a": a, "b": b, "module": "*"}, ts, [*curve, solutions[b]], measured)
+    return Result(NAME, table(NAME, rows))
+
+
+class _Protocol:
+    """Measures the weights that are in the model now, on all splits, the same way everywhere."""
+
+    def __init__(
+        self, model: nn.Module, splits: Mapping[Any, Batches], calibration: Batches | None, task: tasks.Task
+    ) -> None:
+        self.model, self.splits, self.calibration, self.task = model, splits, calibration, task
+        self.batchnorm = has_batchnorm(model)
+        self.note = None
+        if self.batchnorm and calibration is None:
+            self.note = "BatchNorm was not refitted: pass training batches as calibration="
+
+    def here(self) -> Point:
+        """Measure: first as it is, if that is naive, then with refitted statistics."""
+        found: Point = {}
+        if self.batchnorm:
+            found |= {(split, "_naive"): tallied(self.model, one, self.task) for split, one in self.splits.items()}
+            if self.calibration is None:
+                return found
+            refit_in_place(self.model, self.calibration)
+        return found | {(split, ""): tallied(self.model, one, self.task) for split, one in self.splits.items()}
+
+
+def _pairs(endpoints: Mapping[str, Weights], pairs: Sequence[tuple[str, str]] | None) -> list[tuple[str, str]]:
+    if len(endpoints) < 2:
+        raise ValueError(f"a line needs two endpoints; got {len(endpoints)}: {', '.join(endpoints) or 'none'}")
+    for name in (name for pair in pairs or () for name in pair):
+        if name not in endpoints:
+            near = difflib.get_close_matches(name, endpoints, n=1, cutoff=0.0)
+            raise ValueError(f"there is no endpoint {name!r}; the nearest is {near[0]!r}")
+    return list(dict.fromkeys(pairs)) if pairs is not None else list(combinations(endpoints, 2))
+
+
+def _ends(model: nn.Module, endpoints: Mapping[str, Weights], pairs: Sequence[tuple[str, str]]) -> dict[str, Weights]:
+    """Give the endpoints of the pairs, checked, with memory of their own where they are the model's own tensors."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    ends: dict[str, Weights] = {}
+    for name in dict.fromkeys(name for pair in pairs for name in pair):
+        weights = endpoints[name]
+        if ends:
+            first = next(iter(ends))
+            try:
+                check_alike(ends[first], weights)
+            except ValueError as error:
+                raise ValueError(
+                    f"there is no line between {first!r} and {name!r}: {error}. Heads of different numbers of classes "
+                    "cannot be mixed; give both the same head, or compare them by similarity"
+                ) from error
+        shared = any(tensor.untyped_storage().data_ptr() in own for tensor in weights.values())
+        ends[name] = {key: tensor.clone() for key, tensor in weights.items()} if shared else weights
+    return ends
+
+
+def _chance_row(split: str | None, batches: Batches) -> dict[str, Any]:
+    """The accuracy of always guessing the largest class."""
+    targets = torch.cat([targets.cpu() for _, targets in walk(batches)])
+    row = {"metric": "chance_accuracy", "module": "*", "split": split, "n": len(targets), "unit": "share"}
+    return {**row, "value": float(targets.unique(return_counts=True)[1].max()) / len(targets)}
+
+
+def _pair_rows(
+    pair: Mapping[str, str], ts: Sequence[float], curve: Sequence[Point], measured: _Protocol
+) -> Iterator[dict[str, Any]]:
+    """The curve of one pair and its barriers."""
+    classification = measured.task.name == "classification"
+    units = {"error": "share", "loss": "nats"} if classification else {"error": "loss", "loss": "loss"}
+    for split, protocol in curve[0]:
+        tallies = [point[split, protocol] for point in curve]
+        n = tallies[0].n
+        row: dict[str, Any] = {**pair, "split": split, "n": n, "note": measured.note}
+        means = [tally.means() for tally in tallies]
+        values = {"error": [error for _, error in means], "loss": [loss for loss, _ in means]}
+        for metric, heights in values.items():
+            row["unit"] = units[metric]
+            for t, value in zip(ts, heights, strict=True):
+                at = {**row, "x": t, "metric": metric + protocol, "value": _finite(value)}
+                if metric == "error" and classification:
+                    share = share_interval(round(value * n), n)
+                    at |= {"low": share.low, "high": share.high}
+                yield at
+            definitions = {"_naive": entezari} if protocol else DEFINITIONS
+            for suffix, height in definitions.items():
+                value = height(heights, ts)
+                broken = {"note": "not finite everywhere on the line"} if math.isnan(value) else {}
+                yield {**row, "metric": f"barrier_{metric}{suffix}", "value": _finite(value), **broken}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def verdict(rows: pl.DataFrame) -> tuple[Verdict, ...]:
+    """Judge claims C7 and C8 for each target.
+
+    Args:
+        rows: the rows of this analysis, of one or several targets.
+
+    Returns:
+        A verdict for each claim that there are pairs for.
+    """
+    return judge_targets(rows, _one_basin) + judge_targets(rows, _apart)
+
+
+def _one_basin(rows: pl.DataFrame, target: str | None) -> Verdict | None:
+    """Apply the rule of C7 to the rows of one target."""
+    groups, refitted = _groups(rows)
+    tuned = {split: one["finetune & finetune"] for split, one in groups.items() if "finetune & finetune" in one}
+    random = {split: one["randinit & randinit"] for split, one in groups.items() if "randinit & randinit" in one}
+    if not tuned or tuned.keys() != random.keys():
+        return None
+    means = {split: (tuned[split].mean, random[split].mean) for split in tuned}
+    n = min(min(tuned[split].replicas, random[split].replicas) for split in tuned)
+    worst = max((pair[0] for pair in means.values()), key=lambda mean: mean.value)
+    counts = f"{len(next(iter(tuned.values())).values)} and {len(next(iter(random.values())).values)} pairs"
+    numbers = (
+        f"between fine-tuned models and between random inits {_listed(means)} points of error, {counts} of {n} replicas"
+    )
+    naive = {
+        split: tuple(group[name].mean for name in ("finetune & finetune", "randinit & randinit") if name in group)
+        for split, group in _groups(rows, "barrier_error_naive")[0].items()
+    }
+    numbers += f"; without the refit {_listed(naive)}" if naive and refitted else ""
+
+    def say(status: Any, sentence: str) -> Verdict:
+        return Verdict("C7", status, f"{sentence}: {numbers}.", BASIN, n, *_points(worst), target=target)
+
+    if failed := _untrained(rows, ("finetune", "randinit")):
+        return say("inconclusive", failed)
+    if not refitted:
+        return say("inconclusive", "BatchNorm was not refitted")
+    if min(len(group.values) for group in (*tuned.values(), *random.values())) < LEAST_PAIRS:
+        return say("inconclusive", f"Fewer than {LEAST_PAIRS} pairs of a kind")
+    if any(_above(pair[0]) for pair in means.values()):
+        return say("does not hold", "There is a barrier between fine-tuned models")
+    if not all(_below(pair[0]) for pair in means.values()):
+        return say("inconclusive", "The interval crosses 2 points")
+    if not all((pair[0].high or 0) < (pair[1].low or 0) for pair in means.values()):
+        return say("inconclusive", "No barrier between fine-tuned models, but none clearly higher between random inits")
+    if not {"train", "test"} <= means.keys():
+        return say("holds under conditions", "Not measured on both train and test")
+    return say("holds", "No barrier")
+
+
+def _apart(rows: pl.DataFrame, target: str | None) -> Verdict | None:
+    """Apply the rule of C8 to the rows of one target."""
+    groups, refitted = _groups(rows)
+    random = {split: one["randinit & randinit"] for split, one in groups.items() if "randinit & randinit" in one}
+    if not random:
+        return None
+    same = {split: one[SAME_INIT] for split, one in groups.items() if SAME_INIT in one}
+    means = {split: (group.mean,) for split, group in random.items()}
+    lowest = min((mean for (mean,) in means.values()), key=lambda mean: mean.value)
+    n = min(group.replicas for group in random.values())
+    numbers = f"between random inits {_listed(means)} points of error, {len(next(iter(random.values())).values)} pairs"
+    if same:
+        pairs = len(next(iter(same.values())).values)
+        told = _listed({split: (group.mean,) for split, group in same.items()})
+        numbers += f"; from the same init {told}, {pairs} pair{'s' if pairs > 1 else ', no interval'}"
+
+    def say(status: Any, sentence: str) -> Verdict:
+        return Verdict("C8", status, f"{sentence}: {numbers}.", APART, n, *_points(lowest), target=target)
+
+    if failed := _untrained(rows, ("randinit",)):
+        return say("inconclusive", failed)
+    if not refitted:
+        return say("inconclusive", "BatchNorm was not refitted")
+    if min(len(group.values) for group in random.values()) < LEAST_PAIRS:
+        return say("inconclusive", f"Fewer than {LEAST_PAIRS} pairs")
+    if any(_below(mean) for (mean,) in means.values()):
+        return say("does not hold", "There is no barrier between random inits")
+    if not all(_above(mean) for (mean,) in means.values()):
+        return say("inconclusive", "The interval crosses 2 points")
+    if not same:
+        return say("holds under conditions", "Different inits are apart; no pair from the same init was measured")
+    if min(value for group in same.values() for value in group.values) <= THRESHOLD:
+        return say("holds under conditions", "Different inits are apart, not every pair from the same init is")
+    return say("holds", "A barrier, from the same init too")
+
+
+def _groups(rows: pl.DataFrame, metric: str = "barrier_error") -> tuple[dict[str | None, dict[str, Group]], bool]:
+    """Give the pairs by split and kind, and whether they are of the right protocol, not naive for want of it."""
+    chosen = rows.filter(metric=metric)
+    refitted = not chosen.is_empty()
+    if not refitted:
+        chosen = rows.filter(metric="barrier_error_naive")
+    parts = chosen.partition_by("split", maintain_order=True)
+    return {part["split"][0]: grouped(part) for part in parts}, refitted
+
+
+def _untrained(rows: pl.DataFrame, arms: Sequence[str]) -> str | None:
+    """Say which arm failed to train, by the errors at the ends, on train if that was measured."""
+    chance = rows.filter(metric="chance_accuracy")
+    if chance.is_empty():
+        return None
+    split = "train" if "train" in chance["split"] else chance["split"][0]
+    row = chance.filter(pl.col("split").eq_missing(split)).row(0, named=True)
+    metric = "error" if not rows.filter(metric="error").is_empty() else "error_naive"
+    ends = rows.filter(pl.col("metric") == metric, pl.col("split").eq_missing(split), pl.col("x").is_in([0.0, 1.0]))
+    errors = {(a if x == 0 else b): value for a, b, x, value in ends.select("a", "b", "x", "value").iter_rows()}
+    for name in arms:
+        own = [value for run, value in errors.items() if arm(run) == name and value is not None]
+        if own and 1 - sum(own) / len(own) < trained_accuracy(row["value"]):
+            return f"{name} is hardly better than chance here"
+    return None
+
+
+def _above(mean: Interval) -> bool:
+    return mean.low is not None and mean.low > THRESHOLD
+
+
+def _below(mean: Interval) -> bool:
+    return mean.high is not None and mean.high <= THRESHOLD
+
+
+def _points(mean: Interval) -> tuple[float | None, float | None]:
+    return tuple(None if end is None else 100 * end for end in (mean.low, mean.high))  # type: ignore[return-value]
+
+
+def _listed(means: Mapping[str | None, tuple[Interval, ...]]) -> str:
+    texts = [
+        " and ".join(ranged(mean, ".1f", 100) for mean in pair) + (f" on {split}" if split else "")
+        for split, pair in means.items()
+    ]
+    return ", ".join(texts)
+
+
+def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
+    """Draw the error along the line, a curve a pair, a panel for each target and split; the naive curves are dashed.
+
+    Args:
+        rows: the rows of this analysis.
+
+    Returns:
+        The chart; a curve that stays below the straight line between its ends has no barrier.
+    """
+    import altair as alt
+
+    data = rows.filter(pl.col("metric").is_in(["error", "error_naive"]))
+    panels = data.partition_by("target", "split", maintain_order=True)
+    if len(panels) == 1:
+        single: altair.TopLevelMixin = _panel(panels[0]).properties(width="container", height=300)
+        return single
+    titles = [", ".join(part[name][0] for name in ("target", "split") if part[name][0]) for part in panels]
+    small = [
+        _panel(part).properties(width=280, height=240, title=name) for part, name in zip(panels, titles, strict=True)
+    ]
+    return alt.concat(*small, columns=2)
+
+
+def _panel(data: pl.DataFrame) -> Any:
+    """The chart of one target and split."""
+    import altair as alt
+
+    kinds = pl.Series("kind", [kind(a, b) for a, b in data.select("a", "b").iter_rows()], dtype=pl.String)
+    naive = pl.when(pl.col("metric") == "error").then(pl.lit("as measured")).otherwise(pl.lit("naive BatchNorm"))
+    data = data.select("a", "b", "x", "value", naive.alias("protocol"), kinds)
+    present = [name for name in KINDS if name in set(kinds)]
+    dashes = alt.Scale(domain=["as measured", "naive BatchNorm"], range=[[1, 0], [3, 3]])
+    return (
+        alt.Chart(data)
+        .mark_line(strokeWidth=2)
+        .encode(
+            alt.X("x:Q", title="t, from a (0) to b (1)", axis=alt.Axis(grid=False)),
+            alt.Y("value:Q", title="error (%)", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=True)),
+            alt.Color("kind:N", title="pair", scale=alt.Scale(domain=present, range=[KINDS[name] for name in present])),
+            alt.StrokeDash("protocol:N", title="statistics", scale=dashes),
+            alt.Opacity("protocol:N", scale=alt.Scale(domain=dashes.domain, range=[1, 0.45]), legend=None),
+            alt.Detail(["a:N", "b:N"]),
+            tooltip=["a:N", "b:N", "protocol:N", alt.Tooltip("x:Q", title="t"), alt.Tooltip("value:Q", format=".1%")],
+        )
+    )

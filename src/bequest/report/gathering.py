@@ -107,7 +107,9 @@ def _runs(plan: Plan, store: Store) -> pl.DataFrame:
 
 def _run(name: str, target: str, step: Step, store: Store) -> dict[str, Any]:
     row: dict[str, Any] = {"run": name, "target": target, "status": "done"}
-    row |= {key: str(step.arguments[key]) for key in ("init_seed", "order_seed")}  # too long for a float of a table
+    row |= {
+        key: str(step.arguments.get(key, "")) for key in ("init_seed", "order_seed")
+    }  # too long for a table's float
     keys = ("learning_rate", "epochs", "best_epoch", "train_error", "validation_error", "test_error", "seconds")
     row |= dict.fromkeys(keys) | {"message": None}
     if not store.has(step):

@@ -146,12 +146,10 @@ class _Planner:
             transfer(read_weights(source.weights), self.model)  # weights that don't fit are found here too
             known = {"model": self.study.model, "content": file_hash(source.weights)}
             return make("weights", known, {}, "read the pre-trained weights", 1, {"path": str(source.weights)})
-        arguments = {
-            "model": self.study.model,
-            "arm": "P",
-            "recipe": _dumped(source.recipe, sweep=False),
-            "shots": None,
-        }
+        seed = self.study.seed
+        arguments: dict[str, Any] = {"model": self.study.model, "arm": "P", "shots": None} | self.seen
+        arguments |= {"init_seed": fold(seed, "P", "init"), "order_seed": fold(seed, "P", "order")}
+        arguments["recipe"] = _dumped(source.recipe, sweep=False)
         inputs = {f"images/{number}": self.domains[door] for number, door in enumerate(source.data)}
         cost = source.recipe.epochs * sum(self._images(door, None) for door in source.data)
         label = f"pre-train on {' and '.join(source.data)}"
@@ -229,6 +227,7 @@ class _Planner:
     ) -> Step:
         images = self.domains[target.data]
         inputs: dict[str, Step] = {f"run/{run}": step for run, step in runs.items()}
+        inputs["images"] = images
         cost = 100.0
         tests = sum(record.split == "test" for record in self.opened[target.data].records)
         if analysis == "mistakes":
@@ -244,10 +243,9 @@ class _Planner:
             }
             inputs["images"] = images
         elif analysis in ("similarity", "distance"):
-            inputs |= {"pretrained": pretrained, "images": images}
+            inputs["pretrained"] = pretrained
             cost = (len(runs) + 1) * tests
         elif analysis == "barrier":
-            inputs["images"] = images
             cost = arguments["points"] * len(runs) * (tests + 2 * self._images(target.data, target.shots) / 4)
         return make(analysis, arguments, inputs, f"{name}: measure {analysis.replace('_', ' ')}", cost)
 

@@ -56,7 +56,8 @@ def learning_curves(
 ) -> None:
     """Compare how the runs of a target learned."""
     trajectories = {name: run_of(artefact) for name, artefact in _runs(inputs).items()}
-    _write(folder, arguments, learning_curves_.learning_curves(trajectories))
+    chance = 1 / len(open_packed(inputs["images"].folder).classes)
+    _write(folder, arguments, learning_curves_.learning_curves(trajectories, chance=chance))
 
 
 def mistakes(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:

@@ -230,13 +230,14 @@ def _one_basin(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     worst = max((pair[0] for pair in means.values()), key=lambda mean: mean.value)
     counts = f"{len(next(iter(tuned.values())).values)} and {len(next(iter(random.values())).values)} pairs"
     numbers = (
-        f"between fine-tuned models and between random inits {_listed(means)} points of error, {counts} of {n} replicas"
+        f"barriers in points of error between fine-tuned models and between random inits are {_listed(means)} "
+        f"({counts} of {n} replicas)"
     )
     naive = {
         split: tuple(group[name].mean for name in ("finetune & finetune", "randinit & randinit") if name in group)
         for split, group in _groups(rows, "barrier_error_naive")[0].items()
     }
-    numbers += f"; without the refit {_listed(naive)}" if naive and refitted else ""
+    numbers += f"; without the refit they are {_listed(naive)}" if naive and refitted else ""
 
     def say(status: Any, sentence: str) -> Verdict:
         return Verdict("C7", status, f"{sentence}: {numbers}.", BASIN, n, *_points(worst), target=target)
@@ -268,11 +269,12 @@ def _apart(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     means = {split: (group.mean,) for split, group in random.items()}
     lowest = min((mean for (mean,) in means.values()), key=lambda mean: mean.value)
     n = min(group.replicas for group in random.values())
-    numbers = f"between random inits {_listed(means)} points of error, {len(next(iter(random.values())).values)} pairs"
+    count = len(next(iter(random.values())).values)
+    numbers = f"barriers in points of error between random inits are {_listed(means)} ({count} pairs)"
     if same:
         pairs = len(next(iter(same.values())).values)
         told = _listed({split: (group.mean,) for split, group in same.items()})
-        numbers += f"; from the same init {told}, {pairs} pair{'s' if pairs > 1 else ', no interval'}"
+        numbers += f"; from the same init {told} ({pairs} pair{'s' if pairs > 1 else ', no interval'})"
 
     def say(status: Any, sentence: str) -> Verdict:
         return Verdict("C8", status, f"{sentence}: {numbers}.", APART, n, *_points(lowest), target=target)
@@ -369,10 +371,12 @@ def _panel(data: pl.DataFrame) -> Any:
     import altair as alt
 
     kinds = pl.Series("kind", [kind(a, b) for a, b in data.select("a", "b").iter_rows()], dtype=pl.String)
-    naive = pl.when(pl.col("metric") == "error").then(pl.lit("as measured")).otherwise(pl.lit("naive BatchNorm"))
+    naive = pl.when(pl.col("metric") == "error").then(pl.lit("refitted")).otherwise(pl.lit("naive"))
     data = data.select("a", "b", "x", "value", naive.alias("protocol"), kinds)
     present = [name for name in KINDS if name in set(kinds)]
-    dashes = alt.Scale(domain=["as measured", "naive BatchNorm"], range=[[1, 0], [3, 3]])
+    both = data["protocol"].unique().sort().to_list()
+    dashes = alt.Scale(domain=both, range=[[1, 0] if one == "refitted" else [3, 3] for one in both])
+    legend, shown = (alt.Legend(), ["a:N", "b:N", "protocol:N"]) if len(both) > 1 else (None, ["a:N", "b:N"])
     return (
         alt.Chart(data)
         .mark_line(strokeWidth=2)
@@ -380,9 +384,8 @@ def _panel(data: pl.DataFrame) -> Any:
             alt.X("x:Q", title="t, from a (0) to b (1)", axis=alt.Axis(grid=False)),
             alt.Y("value:Q", title="error (%)", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=True)),
             alt.Color("kind:N", title="pair", scale=alt.Scale(domain=present, range=[KINDS[name] for name in present])),
-            alt.StrokeDash("protocol:N", title="statistics", scale=dashes),
-            alt.Opacity("protocol:N", scale=alt.Scale(domain=dashes.domain, range=[1, 0.45]), legend=None),
+            alt.StrokeDash("protocol:N", title="BatchNorm", scale=dashes, legend=legend),
             alt.Detail(["a:N", "b:N"]),
-            tooltip=["a:N", "b:N", "protocol:N", alt.Tooltip("x:Q", title="t"), alt.Tooltip("value:Q", format=".1%")],
+            tooltip=[*shown, alt.Tooltip("x:Q", title="t"), alt.Tooltip("value:Q", title="error", format=".1%")],
         )
     )

@@ -3,6 +3,8 @@
 # make clean  remove the virtual environment and the studies
 PYTHON ?= python3
 BIN := .venv/bin
+# threads that spin while they wait are slow where cores are shared
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test clean
 

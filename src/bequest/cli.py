@@ -6,6 +6,7 @@ imported inside the commands, so that `bequest --help` answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+# Threads that spin while they wait make training ten times slower as soon as another program wants a core. Read by
+# OpenMP when torch is loaded, so it has to be said before.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     help="What did pre-training bequeath to your model? Train, measure, judge and report what was transferred.",
@@ -54,10 +59,12 @@ def run(
 ) -> None:
     """Carry out a study: train, measure, judge, report. What is there already is not done again."""
     with _plainly(debug):
-        from bequest.report.session import carry_out
         from bequest.study.reading import read_study
 
-        asked = read_study(study, changes or [])
+        asked = read_study(study, changes or [])  # before torch is loaded: a wrong key is told at once
+
+        from bequest.report.session import carry_out
+
         failed = carry_out(asked, folder or Path("studies") / asked.name, device, workers)
     if failed:
         raise typer.Exit(1)

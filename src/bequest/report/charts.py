@@ -1,7 +1,7 @@
 """Which charts does the page draw?
 
-One for each analysis and target, so that each has the width of its box; the colours of text and lines are set by the
-page, for light and dark.
+One for each analysis and target, and split where that is drawn apart, so that each has the width of its box; the
+colours of text and lines are set by the page, for light and dark.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import polars as pl
 
 from bequest.analyses.pairs import ARMS
 from bequest.analyses.result import Result
+
+DRAWN_BY_SPLIT = ("barrier",)  # analyses whose chart has a panel a split: one box each, so that none is cut off
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,26 @@ def analysis_charts(name: str, title: str, rows: pl.DataFrame, targets: Sequence
     """
     found = rows["target"].unique(maintain_order=True).to_list()
     order = [target for target in targets if target in found] + [one for one in found if one not in targets]
-    charts = []
-    for place, target in enumerate(order):
+    charts: list[Chart] = []
+    for target in order:
         part = rows.filter(pl.col("target").eq_missing(pl.lit(target, pl.String)))
-        words = title if target is None else f"{title}, {target}"
-        key = f"chart-{name}-{place}"
-        try:
-            spec = Result(name, part).chart().to_dict()
-            charts.append(Chart(key, target or title, f"{words}. The table below has the numbers.", spec))
-        except Exception as error:  # one chart must not cost the reader the rest of the report
-            charts.append(Chart(key, target or title, words, error=f"{type(error).__name__}: {error}"))
+        for words, panel in _panels(name, target, part):
+            heading, key = words or title, f"chart-{name}-{len(charts)}"
+            described = f"{title}, {words}" if words else title
+            try:
+                spec = Result(name, panel).chart().to_dict()
+                charts.append(Chart(key, heading, f"{described}. The table below has the numbers.", spec))
+            except Exception as error:  # one chart must not cost the reader the rest of the report
+                charts.append(Chart(key, heading, described, error=f"{type(error).__name__}: {error}"))
     return charts
+
+
+def _panels(name: str, target: str | None, rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    """Cut the rows of a target by split where the analysis draws each split for itself."""
+    splits = rows["split"].drop_nulls().unique(maintain_order=True).to_list() if name in DRAWN_BY_SPLIT else []
+    if len(splits) < 2:
+        return [(target or "", rows)]
+    return [(", ".join(filter(None, (target, split))), rows.filter(pl.col("split") == split)) for split in splits]
 
 
 def sweep_charts(sweep: pl.DataFrame) -> list[Chart]:

@@ -1,0 +1,64 @@
+"""What the report of a study is made of, gathered from a store with failures in it."""
+
+import pytest
+
+from bequest.report.gathering import gather
+from bequest.report.session import carry_out
+from bequest.study.plan import plan
+from bequest.study.spec import Study
+from bequest.study.store import Store
+
+ASKED = {
+    "name": "digits",
+    "size": 16,
+    "model": "fixup_resnet8",
+    "source": {"data": ["fonts"], "recipe": {"epochs": 1, "learning_rate": 0.02, "batch_size": 64}},
+    "targets": {"hand": {"data": "digits", "shots": 2}},
+    "arms": {
+        "replicas": 1,
+        "same_init": False,
+        "learning_rates": {"finetune": [0.01], "randinit": [100.0]},
+        "recipe": {"epochs": 2, "warmup": 0, "batch_size": 10},
+    },
+    "analyses": {"learning_curves": {}, "mistakes": {}},
+}
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    study = Study.model_validate(ASKED)
+    failed = carry_out(study, folder, "cpu", 1)
+    assert failed >= 1
+    return gather(plan(study), Store(folder))
+
+
+def test_failed_steps_are_named_with_their_message_and_traceback(contents):
+    names = {failure.step for failure in contents.failures}
+    assert "hand: try randinit at 100" in names
+    for failure in contents.failures:
+        assert "lower the learning rate" in failure.message
+        assert "Diverged" in failure.traceback
+
+
+def test_the_table_of_runs_has_what_went_well_and_what_did_not(contents):
+    runs = {row["run"]: row for row in contents.runs.to_dicts()}
+    assert set(runs) == {"P", "finetune/0", "randinit/0"}
+    assert runs["finetune/0"]["status"] == "done"
+    assert runs["finetune/0"]["learning_rate"] == 0.01
+    assert 0 <= runs["finetune/0"]["test_error"] <= 1
+    assert runs["randinit/0"]["status"] == "left out"
+    assert runs["randinit/0"]["test_error"] is None
+
+
+def test_there_is_a_picture_of_each_class_of_each_domain_and_their_attribution(contents):
+    seen = {(picture.domain, picture.label) for picture in contents.pictures}
+    assert seen == {(domain, str(digit)) for domain in ("fonts", "digits") for digit in range(10)}
+    assert len(contents.attributions) == 2
+
+
+def test_results_facts_and_the_study_itself_are_there(contents):
+    assert set(contents.results) == {"learning_curves", "mistakes"}
+    assert contents.done["device"] == "cpu"
+    assert "shots: 2" in contents.asked
+    assert contents.repeat == ("bequest run study.yaml --folder studies/digits",)

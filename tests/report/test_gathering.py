@@ -25,12 +25,17 @@ ASKED = {
 
 
 @pytest.fixture(scope="module")
-def contents(tmp_path_factory):
+def gathered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     study = Study.model_validate(ASKED)
     failed = carry_out(study, folder, "cpu", 1)
     assert failed >= 1
-    return gather(plan(study), Store(folder))
+    return folder, gather(plan(study), Store(folder))
+
+
+@pytest.fixture(scope="module")
+def contents(gathered):
+    return gathered[1]
 
 
 def test_failed_steps_are_named_with_their_message_and_traceback(contents):
@@ -57,8 +62,9 @@ def test_there_is_a_picture_of_each_class_of_each_domain_and_their_attribution(c
     assert len(contents.attributions) == 2
 
 
-def test_results_facts_and_the_study_itself_are_there(contents):
+def test_results_facts_and_the_study_itself_are_there(gathered):
+    folder, contents = gathered
     assert set(contents.results) == {"learning_curves", "mistakes"}
     assert contents.done["device"] == "cpu"
     assert "shots: 2" in contents.asked
-    assert contents.repeat == ("bequest run study.yaml --folder studies/digits",)
+    assert contents.repeat == (f"bequest run {folder / 'study.yaml'} --folder {folder}",)

@@ -55,7 +55,7 @@ FUNCTIONS = {
     "sometimes": Function(sometimes),
     "give": Function(give),
     "add": Function(add),
-    "gather": Function(add, tolerant=True),
+    "gather": Function(add, tolerant=""),
     "burst": Function(burst),
     "full": Function(full),
 }
@@ -87,7 +87,7 @@ def test_steps_are_done_once(store):
 
 def test_a_failed_step_leaves_its_traceback_and_the_rest_goes_on(store):
     after = Step("add", 1, {}, {"a": ONE, "b": BAD}, label="after")
-    gathered = Step("gather", 1, {}, {"a": ONE, "b": BAD}, label="gathered", tolerant=True)
+    gathered = Step("gather", 1, {}, {"a": ONE, "b": BAD}, label="gathered", tolerant="")
     outcome, watcher = carry_out(store, ONE, BAD, after, gathered)
     assert outcome.failed == {"bad": "the loss became nan"}
     assert outcome.left_out == ["after"]
@@ -98,7 +98,7 @@ def test_a_failed_step_leaves_its_traceback_and_the_rest_goes_on(store):
 
 
 def test_a_tolerant_step_needs_at_least_one_input(store):
-    alone = Step("gather", 1, {}, {"b": BAD}, label="alone", tolerant=True)
+    alone = Step("gather", 1, {}, {"b": BAD}, label="alone", tolerant="")
     outcome, _ = carry_out(store, BAD, alone)
     assert outcome.left_out == ["alone"]
 
@@ -110,7 +110,7 @@ def test_a_failed_step_is_tried_again_in_the_next_run(store):
 
 
 def test_what_was_made_without_a_failed_input_is_made_again_when_that_is_there(store):
-    gathered = Step("gather", 1, {}, {"a": ONE, "b": SOMETIMES}, label="gathered", tolerant=True)
+    gathered = Step("gather", 1, {}, {"a": ONE, "b": SOMETIMES}, label="gathered", tolerant="")
     after = Step("add", 1, {}, {"g": gathered}, label="after")
     steps = (ONE, SOMETIMES, gathered, after)
     LUCK["holds"] = False
@@ -130,6 +130,42 @@ def test_a_damaged_input_is_named_and_made_again(store):
     assert store.open(SUM).json("value") == 3
     assert list(outcome.done) == ["one", "sum"]
     assert any("value.json has changed since it was written; one is done again" in str(text) for text in watcher.heard)
+
+
+def test_a_damaged_table_that_nobody_reads_is_found_and_made_again(store):
+    carry_out(store, ONE)
+    (store.open(ONE).folder / "value.json").unlink()
+    outcome, watcher = carry_out(store, ONE)
+    assert list(outcome.done) == ["one"]
+    assert any("value.json is missing; one is done again" in str(text) for text in watcher.heard)
+
+
+def test_a_damaged_provenance_is_found_too(store):
+    carry_out(store, ONE, TWO, SUM)
+    (store.open(SUM).folder / "provenance.json").write_text("{")
+    outcome, _ = carry_out(store, ONE, TWO, SUM)
+    assert list(outcome.done) == ["sum"]
+
+
+def test_a_tolerant_step_needs_one_of_the_inputs_that_may_fail_and_all_others(store):
+    runs = {"images": ONE, "run/0": BAD, "run/1": TWO}
+    some = Step("gather", 1, {}, runs, label="some", tolerant="run/")
+    none = Step("gather", 1, {}, {"images": ONE, "run/0": BAD}, label="none", tolerant="run/")
+    blind = Step("gather", 1, {}, {"images": BAD, "run/0": ONE}, label="blind", tolerant="run/")
+    outcome, _ = carry_out(store, ONE, TWO, BAD, some, none, blind)
+    assert outcome.left_out == ["none", "blind"]
+    assert store.open(some).json("value") == 3
+
+
+def test_what_an_interrupted_try_left_is_not_used_with_renewed_inputs(store):
+    gathered = Step("gather", 1, {}, {"a": ONE, "b": SOMETIMES}, label="gathered", tolerant="")
+    after = Step("add", 1, {}, {"g": gathered}, label="after")
+    LUCK["holds"] = False
+    carry_out(store, ONE, SOMETIMES, gathered)
+    (store.scratch(after) / "state").write_text("begun with the old inputs")
+    LUCK["holds"] = True
+    carry_out(store, ONE, SOMETIMES, gathered, after)
+    assert not (store.open(after).folder / "state").exists()
 
 
 def test_a_full_disk_stops_the_run_with_one_message(store):

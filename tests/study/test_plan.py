@@ -112,6 +112,20 @@ def test_more_replicas_add_runs_and_keep_the_others():
     assert "one: train finetune/3" in after
 
 
+def test_all_targets_draw_their_shots_alike(planned):
+    assert len({runs["finetune/0"].arguments["shots_seed"] for runs in planned.runs.values()}) == 1
+
+
+def test_another_network_under_the_same_name_is_another_computation(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "from torch import nn\ndef net(classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear({}, classes))\n"
+    found = []
+    for width in ("16 * 16 * 3", "768"):
+        (tmp_path / "mynets.py").write_text(code.format(width))
+        found.append(keys(made(model="mynets:net"))["one: train randinit/0"])
+    assert found[0] != found[1]
+
+
 def test_too_many_shots_name_the_class_and_how_many_there_are():
     with pytest.raises(ValueError, match=r"targets\.one\.shots is 5000, but class '0' of digits has \d+"):
         made(targets={"one": {"data": "digits", "shots": 5000}})

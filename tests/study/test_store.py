@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bequest.study.step import Step
-from bequest.study.store import Store, StoreError, told, write_whole
+from bequest.study.store import MEGABYTE, Store, StoreError, told, write_whole
 
 STEP = Step("train", 1, {"seed": 0}, {}, label="train")
 
@@ -103,4 +103,29 @@ def test_write_whole_replaces_in_one_move(tmp_path):
 
 def test_the_manifest_is_plain_json(store):
     manifest = json.loads((publish(store).folder / "manifest.json").read_text())
-    assert all(len(digest) == 64 for digest in manifest.values())
+    assert manifest["rows.txt"]["bytes"] == 5
+    assert all(len(entry["sha256"]) == 64 for entry in manifest.values())
+
+
+def test_leftovers_in_inner_folders_are_not_published(store):
+    inner = store.scratch(STEP) / "checkpoints"
+    inner.mkdir()
+    (inner / ".last.safetensors.1234").write_text("half")
+    (inner / "last.safetensors").write_text("whole")
+    assert {name for name in publish(store).json("manifest") if "/" in name} == {"checkpoints/last.safetensors"}
+
+
+def test_a_quick_look_finds_changed_small_files_and_changed_sizes_of_large_ones(store):
+    large = store.scratch(STEP) / "large"
+    large.write_bytes(bytes(MEGABYTE + 1))
+    artefact = publish(store)
+    assert artefact.intact(quickly=True) is None
+    content = bytearray(MEGABYTE + 1)
+    content[7] = 1
+    (artefact.folder / "large").write_bytes(content)
+    assert artefact.intact(quickly=True) is None
+    assert "large has changed" in artefact.intact()
+    (artefact.folder / "large").write_bytes(content[:-1])
+    assert "large has changed" in artefact.intact(quickly=True)
+    with pytest.raises(StoreError, match=r"large has changed .* makes it again"):
+        store.checked(STEP)

@@ -49,7 +49,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         pictures=tuple(picture for door, packed in opened.items() for picture in _pictures(door, packed)),
         mistakes=tuple(_mistakes(plan, store, opened)),
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
-        repeat=(f"bequest run study.yaml --folder studies/{study.name}",),
+        repeat=(f"bequest run {store.root / 'study.yaml'} --folder {store.root}",),
         failures=tuple(_failures(plan, store)),
     )
 
@@ -59,13 +59,13 @@ def results(plan: Plan, store: Store) -> dict[str, pl.DataFrame]:
     found: dict[str, list[pl.DataFrame]] = {}
     for (analysis, _), step in plan.measured.items():
         if store.has(step):
-            found.setdefault(analysis, []).append(store.open(step).rows())
+            found.setdefault(analysis, []).append(store.checked(step).rows())
     return {name: pl.concat(frames, how="diagonal_relaxed") for name, frames in found.items()}
 
 
 def _facts(plan: Plan, store: Store) -> dict[str, str]:
     steps = [step for step in plan.steps() if store.has(step)]
-    records = [store.open(step).json("provenance") for step in steps]
+    records = [store.checked(step).json("provenance") for step in steps]
     if not records:
         return {}
     last = max(records, key=lambda record: str(record["finished"]))
@@ -116,7 +116,7 @@ def _run(name: str, target: str, step: Step, store: Store) -> dict[str, Any]:
         failure = store.failure(step)
         why = failure["message"] if failure else "an input failed" if target else "not run yet"
         return row | {"status": "failed" if failure else "left out", "message": why}
-    artefact = store.open(step)
+    artefact = store.checked(step)
     about, metrics = artefact.json("run"), artefact.rows()
     row |= {"learning_rate": about["recipe"]["learning_rate"], "epochs": about["recipe"]["epochs"]}
     row |= {"best_epoch": about["best_epoch"], "seconds": artefact.json("provenance")["seconds"]}

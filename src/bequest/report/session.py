@@ -36,7 +36,7 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
     Returns:
         The number of steps that failed or were left out.
     """
-    console = Console()
+    console = Console(emoji=False)
     context = Context(device=_device(device), workers=workers)
     made = plan(study)  # before anything is written: bad input leaves nothing behind
     store = Store(folder)
@@ -44,12 +44,14 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
     steps = made.steps(last)
     with store.only_driver():
         write_whole(folder / "study.yaml", dump(study))
-        functions = FUNCTIONS | {"report": Function(_writer(made, store), REPORT_VERSION, tolerant=True)}
+        functions = FUNCTIONS | {"report": Function(_writer(made, store), REPORT_VERSION, tolerant="")}
         to_do = [step for step in steps if not store.has(step)]
         with progress(console, to_do) as watcher:
             outcome = run(steps, functions, store, context, watcher)
         if store.has(last):
             _put_in_place(store.open(last), folder)
+        else:  # an older page must not pass for the report of this run
+            (folder / "report.html").unlink(missing_ok=True)
     for label, message in outcome.failed.items():
         console.print(f"failed: {label}: {message}", markup=False, soft_wrap=True)
     seconds = sum(outcome.done.values())
@@ -76,7 +78,7 @@ def print_status(place: Path) -> None:
         elif (store.root / "partial" / step.key).is_dir():
             state = "begun"
         table.add_row(step.label, state, seconds)
-    Console().print(table)
+    Console(emoji=False).print(table)
 
 
 def print_results(place: Path) -> None:
@@ -86,7 +88,7 @@ def print_results(place: Path) -> None:
     for slot in slots(results(made, store)):
         why = " ".join(f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts)
         table.add_row(slot.claim, slot.text, slot.word, why or slot.note)
-    Console().print(table)
+    Console(emoji=False).print(table)
 
 
 def write_again(place: Path) -> None:
@@ -94,7 +96,7 @@ def write_again(place: Path) -> None:
     made, store = _open(place)
     with told(store.root):
         write_report(gather(made, store), store.root / "report.html")
-    Console().print(f"report: {store.root / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    Console(emoji=False).print(f"report: {store.root / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _open(place: Path) -> tuple[Plan, Store]:
@@ -111,7 +113,7 @@ def _report_step(made: Plan) -> Step:
     inputs |= {f"choice/{target}/{arm}": step for (target, arm), step in made.choices.items()}
     inputs |= {f"domain/{door}": step for door, step in made.domains.items()} | {"pretrained": made.pretrained}
     arguments = {"study": made.study.model_dump(mode="json")}
-    return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=True)
+    return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant="")
 
 
 def _writer(made: Plan, store: Store) -> Any:

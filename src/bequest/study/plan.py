@@ -6,8 +6,10 @@ step stands after its inputs. Steps that two parts of a study share are one step
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bequest.data.doors import open_source
@@ -15,7 +17,7 @@ from bequest.data.source import Source as Domain
 from bequest.data.source import content
 from bequest.models.files import read_weights
 from bequest.models.fitting import transfer
-from bequest.models.opening import open_model
+from bequest.models.opening import BUILT_IN, open_model
 from bequest.study.functions import FUNCTIONS
 from bequest.study.spec import Study, Target
 from bequest.study.step import Step
@@ -104,6 +106,7 @@ class _Planner:
         self.opened = {door: open_source(door) for door in dict.fromkeys(doors)}
         self.domains = {door: self._draw(door, domain) for door, domain in self.opened.items()}
         self.seen = {"mean": list(study.mean), "std": list(study.std)}
+        self.network = {"model": study.model} | _code(study.model)
 
     def _draw(self, door: str, domain: Domain) -> Step:
         arguments = {"size": self.study.size, "content": content(domain)}
@@ -126,7 +129,7 @@ class _Planner:
                     choices[name, arm] = self._choose(name, arm, rates, sweeps[name, arm])
             runs[name] = self._runs(name, target, choices, pretrained)
             for analysis, options in study.analyses.asked().items():
-                arguments = options.model_dump(mode="json") | {"target": name} | self._data(name, target)
+                arguments = options.model_dump(mode="json") | {"target": name} | self._data(target)
                 measured[analysis, name] = self._measure(analysis, arguments, name, target, runs[name], pretrained)
         return Plan(study, self.domains, pretrained, choices, sweeps, runs, measured)
 
@@ -144,10 +147,10 @@ class _Planner:
         source = self.study.source
         if source.weights is not None:
             transfer(read_weights(source.weights), self.model)  # weights that don't fit are found here too
-            known = {"model": self.study.model, "content": file_hash(source.weights)}
+            known = self.network | {"content": file_hash(source.weights)}
             return make("weights", known, {}, "read the pre-trained weights", 1, {"path": str(source.weights)})
         seed = self.study.seed
-        arguments: dict[str, Any] = {"model": self.study.model, "arm": "P", "shots": None} | self.seen
+        arguments: dict[str, Any] = self.network | {"arm": "P", "shots": None} | self.seen
         arguments |= {"init_seed": fold(seed, "P", "init"), "order_seed": fold(seed, "P", "order")}
         arguments["recipe"] = _dumped(source.recipe, sweep=False)
         inputs = {f"images/{number}": self.domains[door] for number, door in enumerate(source.data)}
@@ -155,8 +158,9 @@ class _Planner:
         label = f"pre-train on {' and '.join(source.data)}"
         return make("train", arguments, inputs, label, cost)
 
-    def _data(self, name: str, target: Target) -> dict[str, Any]:
-        return {"shots": target.shots, "shots_seed": fold(self.study.seed, "shots", name)} | self.seen
+    def _data(self, target: Target) -> dict[str, Any]:
+        # one seed for all targets: domains that show the same things then get the same things to learn from
+        return {"shots": target.shots, "shots_seed": fold(self.study.seed, "shots")} | self.seen
 
     def _images(self, door: str, shots: int | None) -> float:
         """Images through the network in one epoch: three passes for training, one for each evaluation."""
@@ -178,8 +182,8 @@ class _Planner:
     ) -> Step:
         recipe = self.study.arms.recipe
         swept = rate is not None or "choice" in inputs
-        arguments: dict[str, Any] = {"model": self.study.model, "arm": arm, "recipe": _dumped(recipe, sweep=swept)}
-        arguments |= {"learning_rate": rate, "init_seed": seeds[0], "order_seed": seeds[1]} | self._data(name, target)
+        arguments: dict[str, Any] = self.network | {"arm": arm, "recipe": _dumped(recipe, sweep=swept)}
+        arguments |= {"learning_rate": rate, "init_seed": seeds[0], "order_seed": seeds[1]} | self._data(target)
         if "pretrained" in inputs:
             arguments["checkpoint"] = "last"
         inputs = {"images": self.domains[target.data]} | inputs
@@ -234,7 +238,7 @@ class _Planner:
             inputs = {
                 f"predictions/{run}": make(
                     "predict",
-                    self._data(name, target) | {"split": "test", "checkpoint": "last"},
+                    self._data(target) | {"split": "test", "checkpoint": "last"},
                     {"images": images, "run": step},
                     f"{name}: predict with {run}",
                     tests,
@@ -248,6 +252,15 @@ class _Planner:
         elif analysis == "barrier":
             cost = arguments["points"] * len(runs) * (tests + 2 * self._images(target.data, target.shots) / 4)
         return make(analysis, arguments, inputs, f"{name}: measure {analysis.replace('_', ' ')}", cost)
+
+
+def _code(model: str) -> dict[str, str]:
+    """The source of a network that is not built in: another network under the same name is another computation."""
+    if model in BUILT_IN:
+        return {}
+    module = importlib.util.find_spec(model.partition(":")[0])
+    source = Path(module.origin) if module and module.origin else None
+    return {"code": file_hash(source)} if source and source.is_file() else {}
 
 
 def _dumped(recipe: Recipe, *, sweep: bool) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """How is a study file read, and what is said when it is wrong?
 
-Each complaint is one message with the file, the line, the key and the way out. YAML is read by the safe loader.
+Each complaint is one message with the file and line, or the change from the command line, then the key and the way
+out.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from bequest.study.spec import Study
+from bequest.study.strict_yaml import NotPlain, parse
 
-LARGEST = 1_000_000  # bytes; a study file is a page of text
+LARGEST = 100_000  # bytes; a study file is a page of text
+Location = tuple[str | int, ...]
 
 
 class BadStudy(ValueError):
@@ -30,34 +33,19 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         overrides: changes as `key.path=value`; the value is YAML.
 
     Returns:
-        The study, checked.
+        The study, checked. Places (`folder:DIR`, `source.weights`) are absolute; a relative one is seen from the folder
+        of the study file, also in a change.
 
     Raises:
         BadStudy: if the file is missing, is not YAML, or says something that is not known or out of range.
     """
-    if not path.is_file():
-        raise BadStudy(f"{path}: no such study file; `bequest demo` runs one that comes with Bequest")
-    if path.stat().st_size > LARGEST:
-        raise BadStudy(f"{path}: {path.stat().st_size:,} bytes are too many for a study file (at most {LARGEST:,})")
-    try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else f"{path}"
-        raise BadStudy(f"{where}: not readable as YAML: {getattr(error, 'problem', None) or error}") from None
-    if not isinstance(content, dict):
-        raise BadStudy(f"{path}: a study file is a list of `key: value` lines, starting with `name:`")
-    for override in overrides:
-        _override(content, override)
-    study = check(content, lambda location: _where(path, node, location))
-    if study.source.weights is not None and not study.source.weights.is_absolute():
-        absolute = (path.parent / study.source.weights).resolve()
-        study = study.model_copy(update={"source": study.source.model_copy(update={"weights": absolute})})
-    return study
+    node, content = _parse(path)
+    changes = [_override(content, override) for override in overrides]
+    study = check(content, lambda location: _where(path, node, changes, location))
+    return _with_absolute_places(study, path.parent)
 
 
-def check(content: dict[str, Any], where: Any = lambda location: "study") -> Study:
+def check(content: dict[str, Any], where: Callable[[Location], str] = lambda location: "study") -> Study:
     """Turn the content of a study file into a checked study.
 
     Args:
@@ -75,27 +63,68 @@ def check(content: dict[str, Any], where: Any = lambda location: "study") -> Stu
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         location = tuple(part for part in first["loc"] if part != "[key]")
-        dotted = ".".join(str(part) for part in location)
-        text = f"{where(location)}: {_complaint(first, location)}"
         more = error.error_count() - 1
         further = f" ({more} further complaint{'s' * (more > 1)})" if more else ""
-        raise BadStudy(text.replace("KEY", dotted) + further) from None
+        text = f"{where(location)}: {_complaint(first, location)}{further}"
+        raise BadStudy(" ".join(text.split())) from None  # a quoted key may hold line breaks
 
 
 def dump(study: Study) -> str:
     """Write a study as YAML, with every default spelled out; `read_study` gives the same study back."""
-    return yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    content = study.model_dump(mode="json", exclude_none=True)
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-def _complaint(error: Any, location: tuple[str | int, ...]) -> str:
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # they are refused when the file is read
+
+
+def _parse(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
+    if path.is_dir():
+        raise BadStudy(f"{path}: a folder, not a study file; give the file, as in {path / 'study.yaml'}")
+    if not path.is_file():
+        raise BadStudy(f"{path}: no such study file; `bequest demo` runs one that comes with Bequest")
+    if path.stat().st_size > LARGEST:
+        raise BadStudy(f"{path}: {path.stat().st_size:,} bytes are too many for a study file (at most {LARGEST:,})")
+    encoded = path.read_bytes()
+    try:
+        node, content = parse(encoded.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = encoded.count(b"\n", 0, error.start) + 1
+        raise BadStudy(f"{path}:{line}: not text in UTF-8 (byte {encoded[error.start]:#x}); save it as UTF-8") from None
+    except NotPlain as error:
+        raise BadStudy(f"{path}:{error.line}: {error}") from None
+    if not isinstance(content, dict):
+        found = "empty" if content is None else "a list" if isinstance(content, list) else "a single value"
+        raise BadStudy(f"{path}: the file is {found}; a study file has lines of `key: value`, starting with `name:`")
+    return node, content
+
+
+def _with_absolute_places(study: Study, folder: Path) -> Study:
+    def absolute(door: str) -> str:
+        kind, colon, place = door.partition(":")
+        return f"folder:{(folder / place).resolve()}" if kind == "folder" and colon and place else door
+
+    source = study.source.model_copy(update={"data": tuple(absolute(door) for door in study.source.data)})
+    if source.weights is not None:
+        source = source.model_copy(update={"weights": (folder / source.weights).resolve()})
+    targets = {
+        name: target.model_copy(update={"data": absolute(target.data)}) for name, target in study.targets.items()
+    }
+    return study.model_copy(update={"source": source, "targets": targets})
+
+
+def _complaint(error: Any, location: Location) -> str:
+    dotted = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
-        return f"unknown key `KEY`; {nearest(str(location[-1]), known)}"
+        return f"unknown key `{dotted}`; {nearest(str(location[-1]), known)}"
     if error["type"] == "missing":
-        return "`KEY` is missing"
+        return f"`{dotted}` is missing"
     shown = repr(error.get("input"))
     message = error["msg"].removeprefix("Value error, ")
-    return f"`KEY` is {shown[:80]}: {message[0].lower()}{message[1:]}"
+    return f"`{dotted}` is {shown[:80]}: {message[0].lower()}{message[1:]}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -122,13 +151,17 @@ def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
         yield from _models_in(inner)
 
 
-def _override(content: dict[str, Any], override: str) -> None:
+def _override(content: dict[str, Any], override: str) -> tuple[Location, str]:
+    """Put a change into the content; give its key path and how it is shown."""
     key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise BadStudy(f"`{override}`: a change is written key.path=value, as in barrier.points=11")
     parts = key.split(".")
+    if not equals or not all(parts):
+        raise BadStudy(f"`{override}`: a change is written key.path=value, as in barrier.points=11")
     if parts[0] in _fields_at(["analyses"]):  # barrier.points is short for analyses.barrier.points
         parts = ["analyses", *parts]
+    if parts[0] == "analyses" and len(parts) > 1 and content.get("analyses") in (None, {}):
+        # none named means all; to name one now would leave out the others
+        content["analyses"] = {name: {} for name in _fields_at(["analyses"])}
     inner = content
     for part in parts[:-1]:
         step = inner.setdefault(part, {})
@@ -137,21 +170,38 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(step, dict):
             raise BadStudy(f"`{override}`: `{part}` is a value, it has no keys inside")
         inner = step
+    shown = override if len(override) <= 80 else f"{override[:79]}…"
     try:
-        inner[parts[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise BadStudy(f"`{override}`: the value is not readable as YAML") from None
+        inner[parts[-1]] = parse(value)[1]
+    except NotPlain as error:
+        raise BadStudy(f"the change {shown}: {error}") from None
+    return tuple(parts), shown
 
 
-def _where(path: Path, node: yaml.Node | None, location: tuple[str | int, ...]) -> str:
+def _where(path: Path, node: yaml.Node | None, changes: Sequence[tuple[Location, str]], location: Location) -> str:
+    for parts, shown in reversed(changes):
+        if location[: len(parts)] == parts:
+            return f"the change {shown}"
+    line, found = _line(node, location)
+    for parts, shown in reversed(changes):
+        if location and parts[: found + 1] == location[: found + 1]:
+            # in the file: it does not go together with the change; not in the file: the change has made it
+            return f"{path}:{line} with the change {shown}" if found == len(location) else f"the change {shown}"
+    return f"{path}:{line}"
+
+
+def _line(node: yaml.Node | None, location: Location) -> tuple[int, int]:
+    """Give the line of the deepest part of a key path that is in the file, and how many parts are."""
     line = 1
-    for part in location:
+    for number, part in enumerate(location):
         if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                return line, number
+            line, node = pair[0].start_mark.line + 1, pair[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             line = node.start_mark.line + 1
-    return f"{path}:{line}"
+        else:
+            return line, number
+    return line, len(location)

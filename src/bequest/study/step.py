@@ -44,12 +44,13 @@ class Function:
     Attributes:
         run: takes the folder to write into, the arguments, the inputs and the context.
         version: raised whenever the result for the same arguments changes.
-        tolerant: goes on without inputs that failed, as long as one is there.
+        tolerant: prefix of the names of inputs that may have failed, as long as one of them is there (`""`: of all);
+            None if every input is needed.
     """
 
     run: Run
     version: int = 1
-    tolerant: bool = False
+    tolerant: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class Step:
     places: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     cost: float = 1.0
-    tolerant: bool = False
+    tolerant: str | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:

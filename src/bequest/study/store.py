@@ -24,6 +24,8 @@ import polars as pl
 
 from bequest.study.step import Step
 
+MEGABYTE = 2**20
+
 
 class StoreError(RuntimeError):
     """The store cannot be used: read-only, full, or in use by another run."""
@@ -47,21 +49,26 @@ class Artefact:
         """Read a JSON file of the step, as in `json("provenance")`."""
         return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
 
-    def intact(self) -> str | None:
-        """Compare the files with their hashes.
+    def intact(self, *, quickly: bool = False) -> str | None:
+        """Compare the files with their sizes and hashes.
+
+        Args:
+            quickly: leave out the hashes of files above a megabyte; their sizes are still compared.
 
         Returns:
             None if all is well; otherwise what is wrong, naming the file.
         """
         try:
-            manifest: dict[str, str] = self.json("manifest")
-        except (OSError, ValueError) as error:
+            manifest: dict[str, dict[str, Any]] = self.json("manifest")
+            expected = [(name, entry["sha256"], entry["bytes"]) for name, entry in manifest.items()]
+        except (OSError, ValueError, TypeError, KeyError) as error:
             return f"{self.folder / 'manifest.json'} cannot be read: {error}"
-        for name, expected in manifest.items():
+        for name, digest, size in expected:
             file = self.folder / name
             if not file.is_file():
                 return f"{file} is missing"
-            if file_hash(file) != expected:
+            changed = file.stat().st_size != size
+            if changed or (not (quickly and size > MEGABYTE) and file_hash(file) != digest):
                 return f"{file} has changed since it was written"
         return None
 
@@ -96,6 +103,23 @@ class Store:
         """Give the result of a step that is there."""
         return Artefact(self.root / "steps" / step.key)
 
+    def checked(self, step: Step) -> Artefact:
+        """Give the result of a step that is there and whose small files are what was written.
+
+        Args:
+            step: a step whose result is there.
+
+        Returns:
+            The result.
+
+        Raises:
+            StoreError: names the damaged file and how to have it made again.
+        """
+        artefact = self.open(step)
+        if damage := artefact.intact(quickly=True):
+            raise StoreError(f"{damage}; `bequest run {self.root / 'study.yaml'} --folder {self.root}` makes it again")
+        return artefact
+
     def scratch(self, step: Step) -> Path:
         """Give the folder that a step writes into; what an interrupted try left there is kept."""
         folder = self.root / "partial" / step.key
@@ -115,17 +139,21 @@ class Store:
         """
         scratch, place = self.scratch(step), self.root / "steps" / step.key
         with told(self.root):
-            for leftover in scratch.glob("*.tmp"):
-                leftover.unlink()
+            for leftover in [*scratch.rglob("*.tmp"), *scratch.rglob(".*")]:  # of atomic writers that were killed
+                leftover.unlink(missing_ok=True)
             _write_json(scratch / "spec.json", {**step.identity, "label": step.label})
             _write_json(scratch / "provenance.json", provenance)
             files = sorted(path for path in scratch.rglob("*") if path.is_file() and path.name != "manifest.json")
             for file in files:
                 _force(file)
-            hashes = {path.relative_to(scratch).as_posix(): file_hash(path) for path in files}
-            _write_json(scratch / "manifest.json", hashes)
+            manifest = {
+                path.relative_to(scratch).as_posix(): {"sha256": file_hash(path), "bytes": path.stat().st_size}
+                for path in files
+            }
+            _write_json(scratch / "manifest.json", manifest)
             _force(scratch / "manifest.json")
-            _force(scratch)
+            for inner in [*(path for path in scratch.rglob("*") if path.is_dir()), scratch]:
+                _force(inner)
             if place.exists():
                 shutil.rmtree(place)
             scratch.rename(place)

@@ -7,7 +7,8 @@ random choice comes from `order_seed`: two trainings that differ in it alone dif
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from bequest.evaluation.tasks import Task
 from bequest.training import resume
 from bequest.training.recipe import Recipe
 from bequest.training.schedule import learning_rate
-from bequest.training.seeds import generator
+from bequest.training.seeds import fold, generator
 from bequest.training.trajectory import Trajectory, metrics_table
 from bequest.weights.algebra import Weights
 
@@ -98,6 +99,8 @@ def train(
     def record(splits: dict[str, Batches], epoch: int, rate: float) -> None:
         for split, batches in splits.items():
             loss, error = measure(model, batches, task)
+            if epoch > 0:  # a start that is not finite is told by the first step
+                _check(loss, f"on {split}", epoch, rate)
             row = {"epoch": epoch, "step": epoch * steps_per_epoch, "split": split, "error": error, "loss": loss}
             progress.rows.append(row | {"learning_rate": rate})
             if split == "validation" and epoch > 0 and (error, loss) < progress.best_score:
@@ -110,21 +113,18 @@ def train(
     targets = examples.targets.to(device)
     for epoch in range(progress.epoch, recipe.epochs):
         order = torch.randperm(len(targets), generator=streams["order"]).to(device)
-        for number, chosen in enumerate(order.tensor_split(steps_per_epoch)):
-            step = epoch * steps_per_epoch + number
-            rate = learning_rate(recipe, step, steps)
-            batch = prepare(images[chosen], examples, recipe, streams["augmentation"]).contiguous(memory_format=layout)
-            goal = targets[chosen]
-            if recipe.mixup > 0:
-                batch, goal = mixup(
-                    batch, goal, alpha=recipe.mixup, classes=examples.classes, generator=streams["mixup"]
-                )
-            loss = _step(model, optimizer, batch, goal, rate, recipe.precision == "bfloat16", task)
-            if not math.isfinite(loss):
-                raise Diverged(
-                    f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}, at learning rate {rate:.3g}; "
-                    "lower the learning rate or lengthen the warm-up"
-                )
+        with _lent_generator(fold(order_seed, "model", epoch), device):
+            for number, chosen in enumerate(order.tensor_split(steps_per_epoch)):
+                step = epoch * steps_per_epoch + number
+                rate = learning_rate(recipe, step, steps)
+                batch = prepare(images[chosen], examples, recipe, streams["augmentation"])
+                goal = targets[chosen]
+                if recipe.mixup > 0:
+                    batch, goal = mixup(
+                        batch, goal, alpha=recipe.mixup, classes=examples.classes, generator=streams["mixup"]
+                    )
+                batch = batch.contiguous(memory_format=layout)
+                _check(_step(model, optimizer, batch, goal, rate, recipe, task), f"step {step + 1}", epoch + 1, rate)
         progress.epoch = epoch + 1
         record(watch, progress.epoch, rate)
         if progress.epoch in checkpoint_epochs:
@@ -139,20 +139,36 @@ def train(
     return Trajectory(metrics_table(progress.rows))
 
 
+def _check(loss: float, where: str, epoch: int, rate: float) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"the loss became {loss} in epoch {epoch}, {where}, at learning rate {rate:.3g}; "
+            "lower the learning rate or lengthen the warm-up"
+        )
+
+
+@contextmanager
+def _lent_generator(seed: int, device: torch.device) -> Iterator[None]:
+    """Give a model's dropout, which knows no other, torch's own generator, seeded; the caller's comes back after."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
 def _step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Tensor,
     goal: Tensor,
     rate: float,
-    bfloat16: bool,
+    recipe: Recipe,
     task: Task,
 ) -> float:
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         outputs = model(batch)
     loss = task.loss(outputs, goal)
     loss.backward()

@@ -69,9 +69,15 @@ def run(
     sound: set[str] = set()
     renewed: set[str] = set()
     for step in steps:
-        if store.has(step) and _outdated(step, store, renewed):
-            store.discard(step)
+        if any(needed.key in renewed for needed in step.inputs.values()):
             renewed.add(step.key)
+            store.discard(step)  # and what an interrupted try left: it began from other inputs
+        elif store.has(step) and (damage := store.open(step).intact(quickly=True)):
+            watcher.says(f"{damage}; {step.label} is done again")
+            store.discard(step)
+        elif store.has(step) and _outdated(step, store):
+            renewed.add(step.key)
+            store.discard(step)
         if store.has(step):
             outcome.there.append(step.label)
             watcher.ends(step, "there", 0.0)
@@ -80,12 +86,19 @@ def run(
     return outcome
 
 
-def _outdated(step: Step, store: Store, renewed: set[str]) -> bool:
-    """Tell whether a result was made without an input that is there now, or from one that was."""
-    if any(needed.key in renewed for needed in step.inputs.values()):
-        return True
-    lacked = store.open(step).json("provenance")["inputs_that_failed"] if step.tolerant else []
+def _outdated(step: Step, store: Store) -> bool:
+    """Tell whether a result was made without an input that is there now."""
+    lacked = store.open(step).json("provenance")["inputs_that_failed"] if step.tolerant is not None else []
     return any(name in step.inputs and store.has(step.inputs[name]) for name in lacked)
+
+
+def _enough(step: Step, inputs: Mapping[str, Artefact]) -> bool:
+    """Tell whether the inputs that are there are enough to go on."""
+    missing = step.inputs.keys() - inputs.keys()
+    if step.tolerant is None:
+        return not missing
+    optional = [name for name in step.inputs if name.startswith(step.tolerant)]
+    return missing <= set(optional) and any(name in inputs for name in optional)
 
 
 def _do(
@@ -107,7 +120,7 @@ def _do(
             _do(input_step, functions, store, context, watcher, outcome, sound)
         sound.add(input_step.key)
     inputs = {name: store.open(given) for name, given in step.inputs.items() if store.has(given)}
-    if len(inputs) < len(step.inputs) and (not step.tolerant or not inputs):
+    if not _enough(step, inputs):
         outcome.left_out.append(step.label)
         watcher.ends(step, "left out", 0.0)
         return
@@ -119,8 +132,9 @@ def _do(
         raise
     except Exception as error:
         seconds = time.perf_counter() - began
-        store.fail(step, {"message": f"{error}", "kind": type(error).__name__, "traceback": traceback.format_exc()})
-        outcome.failed[step.label] = f"{error}"
+        message = f"{error}" or type(error).__name__
+        store.fail(step, {"message": message, "kind": type(error).__name__, "traceback": traceback.format_exc()})
+        outcome.failed[step.label] = message
         watcher.ends(step, "failed", seconds)
         return
     seconds = time.perf_counter() - began

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bequest.report.gathering import gather, results
+from bequest.report.headline import headlines
 from bequest.report.page import write_report
 from bequest.report.verdicts import slots
 from bequest.study.engines.local import run
@@ -82,13 +83,20 @@ def print_status(place: Path) -> None:
 
 
 def print_results(place: Path) -> None:
-    """Print the verdict on each claim."""
+    """Print the headline numbers of each target and the verdict on each claim."""
     made, store = _open(place)
+    console, found = Console(emoji=False), results(made, store)
+    numbers = Table("target", "finetune", "randinit", "difference (points)", "95 % interval", "pairs", box=None)
+    for line in headlines(found, list(made.study.targets)):
+        shown = (line.target, line.finetune, line.randinit, line.difference, line.interval, str(line.n))
+        numbers.add_row(*shown)
+    console.print("mean error after the last epoch, on test", highlight=False)
+    console.print(numbers)
     table = Table("", "claim", "verdict", "why", box=None, padding=(0, 1))
-    for slot in slots(results(made, store)):
+    for slot in slots(found):
         why = " ".join(f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts)
         table.add_row(slot.claim, slot.text, slot.word, why or slot.note)
-    Console(emoji=False).print(table)
+    console.print(table)
 
 
 def write_again(place: Path) -> None:

@@ -10,13 +10,13 @@ for the whole batch, as the code of Neyshabur et al. 2020 (arXiv:2008.11687) doe
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, one_hot
 
-KINDS = ("none", "crop", "flip", "rotate")
+from bequest.data.kinds import check_kind
+
 SCALE = (0.5, 1.0)  # chosen: emoji fill their canvas, a crop of a tenth as for photographs shows no object
 RATIO = (3 / 4, 4 / 3)  # of a crop, as in Szegedy et al. 2015 (arXiv:1409.4842, section 6)
 DEGREES = 15.0  # chosen
@@ -71,29 +71,6 @@ def augment(
     if images.is_contiguous(memory_format=torch.channels_last):
         return varied.contiguous(memory_format=torch.channels_last)
     return varied
-
-
-def check_kind(kind: str) -> tuple[str, ...]:
-    """Take a kind of augmentation apart.
-
-    Args:
-        kind: as "crop+flip".
-
-    Returns:
-        Its parts.
-
-    Raises:
-        ValueError: if a part is unknown, with the nearest known one, or "none" stands beside another.
-    """
-    parts = tuple(kind.split("+"))
-    for part in parts:
-        if part not in KINDS:
-            near = get_close_matches(part, KINDS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"there is no augmentation {part!r}; {hint}Known: {', '.join(KINDS)}, joined with +")
-    if "none" in parts and len(parts) > 1:
-        raise ValueError(f"augmentation {kind!r} joins none with something; leave one of them out")
-    return parts
 
 
 def mixup(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bequest.data.kinds import check_kind
 
 Milestones = Annotated[tuple[float, ...], Field(max_length=20)]
 
@@ -48,6 +50,12 @@ class Recipe(BaseModel):
     """Arithmetic of the forward pass; weights are float32 either way."""
     channels_last: bool = True
     """Memory layout of images and convolutions; faster, the same numbers."""
+
+    @field_validator("augmentation")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        check_kind(kind)
+        return kind
 
     @model_validator(mode="after")
     def _milestones_rise(self) -> Self:

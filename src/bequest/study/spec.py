@@ -6,10 +6,11 @@ field has its range. The same models are dumped into the study's folder, so a re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bequest.training.recipe import Recipe
 
@@ -20,6 +21,12 @@ SplitName = Literal["train", "validation", "test"]
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _refuse_twice(where: str, words: Sequence[str]) -> None:
+    for word in words:
+        if words.count(word) > 1:
+            raise ValueError(f"{where} names {word} twice; leave one of them out")
 
 
 class Source(_Part):
@@ -64,9 +71,15 @@ class Arms(_Part):
 
     @model_validator(mode="after")
     def _equal_budget(self) -> Self:
-        counts = {arm: len(set(self.learning_rates.get(arm, ()))) for arm in ("finetune", "randinit")}
+        for arm in ("finetune", "randinit"):
+            if self.learning_rates and arm not in self.learning_rates:
+                raise ValueError(f"{arm} is not named; give both arms equally many learning rates")
+        for arm, rates in self.learning_rates.items():
+            _refuse_twice(arm, [f"{rate:g}" for rate in rates])  # so they are told apart in the results
+        counts = {arm: len(rates) for arm, rates in self.learning_rates.items()}
         if len(set(counts.values())) > 1:
-            raise ValueError(f"both arms need the same number of different learning rates, not {counts}")
+            numbers = " and ".join(f"{count} for {arm}" for arm, count in counts.items())
+            raise ValueError(f"both arms need the same number of learning rates, not {numbers}")
         if any(not 0 < rate <= 100 for rates in self.learning_rates.values() for rate in rates):
             raise ValueError("learning rates must be above 0 and at most 100")
         return self
@@ -96,12 +109,18 @@ class Distance(_Part):
 class Barrier(_Part):
     """Options of the barrier on the line."""
 
-    points: int = Field(default=11, ge=3, le=1001)
-    """Points on each line, the ends included."""
+    points: int = Field(default=21, ge=3, le=1001)
+    """Points on each line, the ends included; 21 are a twentieth of the line apart."""
     pairs: Literal["default", "all"] = "default"
     """`default`: pairs within an arm, the same-init pair, and one across the arms; `all`: every pair."""
-    splits: tuple[Literal["train", "test"], ...] = ("train", "test")
+    splits: tuple[Literal["train", "test"], ...] = Field(default=("train", "test"), min_length=1)
     """Where error and loss are measured."""
+
+    @field_validator("splits")
+    @classmethod
+    def _each_once(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_twice("the list", splits)
+        return splits
 
 
 class Analyses(_Part):

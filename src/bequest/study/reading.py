@@ -61,7 +61,9 @@ def check(content: dict[str, Any], where: Callable[[Location], str] = lambda loc
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        # a misspelt key before the one that is missing because of it
+        first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
         location = tuple(part for part in first["loc"] if part != "[key]")
         more = error.error_count() - 1
         further = f" ({more} further complaint{'s' * (more > 1)})" if more else ""
@@ -183,8 +185,9 @@ def _where(path: Path, node: yaml.Node | None, changes: Sequence[tuple[Location,
         if location[: len(parts)] == parts:
             return f"the change {shown}"
     line, found = _line(node, location)
+    known = location[: found + 1]
     for parts, shown in reversed(changes):
-        if location and parts[: found + 1] == location[: found + 1]:
+        if known and parts[: len(known)] == known:
             # in the file: it does not go together with the change; not in the file: the change has made it
             return f"{path}:{line} with the change {shown}" if found == len(location) else f"the change {shown}"
     return f"{path}:{line}"

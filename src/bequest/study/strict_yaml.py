@@ -79,7 +79,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.depth > DEEPEST:
             message = f"nested too deeply (more than {DEEPEST} maps and lists inside each other)"
-            raise _refusal(message, self.peek_event().start_mark)
+            raise _refusal(message, parent.start_mark if parent else self.get_mark())
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1

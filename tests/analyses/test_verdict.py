@@ -35,7 +35,7 @@ def test_combine_one_is_itself_and_mixed_claims_are_refused():
 
 
 def test_judge_targets_asks_for_each_target_in_order_and_leaves_out_the_silent():
-    rows = pl.DataFrame({"target": ["line", "mono", "line", "flat"], "value": [1.0, 2.0, 3.0, 4.0]})
+    rows = pl.DataFrame({"target": ["line", "mono", "line", "flat"], "metric": "m", "a": "P"})
 
     def judge(part_rows, target):
         assert part_rows["target"].unique().to_list() == [target]

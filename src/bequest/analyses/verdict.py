@@ -3,19 +3,26 @@
 The eleven claims are those of the poster (science.md, section 5). A verdict is one of four words, one sentence with the
 numbers, and the rule that decided. It is `inconclusive` whenever an arm failed to train, replicas are too few, or an
 interval crosses the threshold: an honest "we cannot tell" is a result.
+
+Runs that were planned and failed may be among the rows of any analysis: metric `missing_run`, `a` is the run's name.
+What is left may be a selection, so nothing holds without that condition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
-if TYPE_CHECKING:
-    import polars as pl
+import polars as pl
+
+from bequest.analyses.pairs import arm
 
 Status = Literal["holds", "holds under conditions", "does not hold", "inconclusive"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+
+MISSING_RUN = "missing_run"
+COVERED = "Intervals cover init and data order, given one pre-training and one draw of labelled images."
 
 CLAIMS: dict[str, str] = {
     "C1": "Pre-training helps: fine-tuned models are better and converge faster",
@@ -74,6 +81,25 @@ def trained_accuracy(chance: float) -> float:
     return min(2 * chance, chance + (1 - chance) / 4)
 
 
+def limited(verdict: Verdict, conditions: Sequence[str]) -> Verdict:
+    """Weaken what holds by the conditions on which it does, and name them in the sentence.
+
+    Args:
+        verdict: any verdict; one that does not hold, or is inconclusive, stays as it is.
+        conditions: parts of a sentence, without a full stop; none of them changes nothing.
+
+    Returns:
+        The verdict, `holds under conditions` at most.
+    """
+    if not conditions or verdict.status not in {"holds", "holds under conditions"}:
+        return verdict
+    return replace(_adding(verdict, conditions), status="holds under conditions")
+
+
+def _adding(verdict: Verdict, parts: Sequence[str]) -> Verdict:
+    return replace(verdict, sentence=f"{verdict.sentence.rstrip('.')}; {'; '.join(parts)}.")
+
+
 def combine(parts: Sequence[Verdict]) -> Verdict:
     """Join the verdicts on one claim for several targets into one.
 
@@ -110,14 +136,26 @@ def judge_targets(
 ) -> tuple[Verdict, ...]:
     """Judge one claim for each target in the rows and join what comes out.
 
+    Where runs of the two arms are missing, what holds does so under conditions, and every sentence names them. What
+    intervals cover is added to the rule.
+
     Args:
         rows: the rows of an analysis.
         judge: gives the verdict from the rows of one target and its name (None for a call from Python); None where
-            they cannot speak of the claim.
+            they cannot speak of the claim. It does not get the rows of missing runs.
 
     Returns:
         One verdict, or none where no target has one.
     """
-    parts = [judge(part, part["target"][0]) for part in rows.partition_by("target", maintain_order=True)]
-    found = [part for part in parts if part is not None]
+    found = []
+    for part in rows.partition_by("target", maintain_order=True):
+        missing = part.filter(pl.col("metric") == MISSING_RUN)["a"].unique(maintain_order=True)
+        verdict = judge(part.filter(pl.col("metric") != MISSING_RUN), part["target"][0])
+        if verdict is None:
+            continue
+        failed = [f"{name} failed and is not counted" for name in missing if arm(name) in {"finetune", "randinit"}]
+        if failed:
+            status: Status = "holds under conditions" if verdict.status == "holds" else verdict.status
+            verdict = replace(_adding(verdict, failed), status=status)
+        found.append(replace(verdict, rule=f"{verdict.rule} {COVERED}"))
     return (combine(found),) if found else ()

@@ -6,6 +6,11 @@ import pytest
 
 from bequest.analyses.learning_curves import chart, learning_curves, verdict
 
+SWEPT = {
+    "tried": {arm: (0.01, 0.1, 1.0) for arm in ("finetune", "randinit")},
+    "chosen": dict(finetune=0.1, randinit=0.1),
+}
+
 
 def trajectory(train, validation=(), test=None):
     """A trajectory from its errors, epoch by epoch from 0; test is that of the last epoch."""
@@ -100,7 +105,7 @@ def test_a_run_that_never_gets_there_has_no_epoch_and_is_counted():
 
 
 def test_verdict_holds():
-    (found,) = learning_curves(study()).verdict
+    (found,) = learning_curves(study(), **SWEPT).verdict
     assert (found.claim, found.status, found.n) == ("C1", "holds", 3)
     assert found.low < found.high < 0
     assert "test error" in found.sentence and "3 pairs" in found.sentence
@@ -121,6 +126,36 @@ def test_verdict_otherwise(options, status, words):
     (found,) = learning_curves(study(**options), chance=1 / 5).verdict
     assert found.status == status
     assert words in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("tried", "chosen", "words"),
+    [
+        (None, None, "learning rates of finetune and randinit not known to be tuned"),
+        ({"finetune": [0.01, 0.1, 1]}, {"finetune": 0.1}, "learning rates of randinit not known to be tuned"),
+        (SWEPT["tried"], {"finetune": 0.1}, "learning rates of randinit not known to be tuned"),
+        (SWEPT["tried"] | {"randinit": [0.1]}, SWEPT["chosen"], "the learning rate of randinit was not tuned"),
+        (SWEPT["tried"] | {"randinit": [0.1, 0.1]}, SWEPT["chosen"], "the learning rate of randinit was not tuned"),
+        (SWEPT["tried"], {"finetune": 0.1, "randinit": 1.0}, "randinit (1) is at the edge of the 3 tried"),
+        (SWEPT["tried"], {"finetune": 0.01, "randinit": 0.1}, "finetune (0.01) is at the edge of the 3 tried"),
+    ],
+)
+def test_better_and_faster_is_not_enough_where_a_learning_rate_may_be_to_blame(tried, chosen, words):
+    (found,) = learning_curves(study(), tried=tried, chosen=chosen).verdict
+    assert found.status == "holds under conditions" and words in found.sentence
+    (found,) = learning_curves(study(tuned=(0.3, 0.12), random=(0.1, 0.5)), tried=tried, chosen=chosen).verdict
+    assert found.status == "does not hold" and words not in found.sentence
+
+
+def test_learning_rates_are_rows():
+    found = learning_curves(study(), tried=SWEPT["tried"], chosen={"finetune": 1.0, "randinit": 0.1})
+    assert found.value("learning_rates_tried", a="randinit") == 3
+    assert found.select("learning_rate_chosen").select("a", "value", "note").rows() == [
+        ("finetune", 1.0, "at the edge"),
+        ("randinit", 0.1, None),
+    ]
+    with pytest.raises(ValueError, match=r"0\.2 of 'finetune' is not among those tried"):
+        learning_curves(study(), tried=SWEPT["tried"], chosen={"finetune": 0.2})
 
 
 def test_without_chance_the_start_takes_its_place():
@@ -154,7 +189,7 @@ def test_names_without_replica_are_arms_of_one_run():
 
 def test_verdict_by_target_and_chart():
     parts = [
-        learning_curves(study(seed)).rows.with_columns(pl.lit(name).alias("target"))
+        learning_curves(study(seed), **SWEPT).rows.with_columns(pl.lit(name).alias("target"))
         for seed, name in ((0, "l"), (1, "m"))
     ]
     (found,) = verdict(pl.concat(parts))

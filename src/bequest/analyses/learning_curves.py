@@ -12,21 +12,25 @@ replica of every arm reaches, so no run is left out. A run that never gets to a 
 a - b over pairs of replicas with one number (`finetune/0` with `randinit/0`): negative errors and epochs, and positive
 accuracies, speak for a.
 
+`learning_rates_tried` counts the learning rates that an arm was tried with, and `learning_rate_chosen` is the one that
+was taken: an arm whose learning rate was not tuned, or is the lowest or highest tried, may be worse than it need be.
+
 A run like `randinit/0b` repeats the init of another. It has its own curve, and takes no part in the mean of its arm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
+from bequest.analyses.conditions import tuning_rows, untuned
 from bequest.analyses.intervals import Interval, mean_interval
 from bequest.analyses.pairs import ARMS, arm, repeats_init
 from bequest.analyses.result import Result, table
-from bequest.analyses.verdict import Verdict, judge_targets, trained_accuracy
+from bequest.analyses.verdict import Verdict, judge_targets, limited, trained_accuracy
 
 if TYPE_CHECKING:
     import altair
@@ -35,8 +39,9 @@ NAME = "learning_curves"
 SPLITS = ("train", "validation", "test")
 RULE = (
     "Holds if, paired by replica, the test error at the last epoch is lower and the mean train accuracy over the "
-    "epochs is higher for finetune than for randinit, both 95 % t intervals clear of 0; does not hold if one of them "
-    "is clear of 0 on the other side. Inconclusive otherwise, with fewer than 2 pairs, with unequal epochs, or when an "
+    "epochs is higher for finetune than for randinit, both 95 % t intervals clear of 0; under conditions unless the "
+    "learning rate of each arm was chosen among several and not at their edge; does not hold if one interval is clear "
+    "of 0 on the other side. Inconclusive otherwise, with fewer than 2 pairs, with unequal epochs, or when an "
     "arm failed to train: its train accuracy ended below twice chance (or twice its start, where chance is not given). "
     "The interval is of the difference in error, in points."
 )
@@ -51,7 +56,12 @@ class Curves(Protocol):
 
 
 def learning_curves(
-    trajectories: Mapping[str, Curves], *, threshold: float | None = None, chance: float | None = None
+    trajectories: Mapping[str, Curves],
+    *,
+    threshold: float | None = None,
+    chance: float | None = None,
+    tried: Mapping[str, Sequence[float]] | None = None,
+    chosen: Mapping[str, float] | None = None,
 ) -> Result:
     """Compare the course of training of the runs and of the arms that they belong to.
 
@@ -60,12 +70,15 @@ def learning_curves(
         threshold: validation error, 0..1, for `epochs_to_error`; None: the lowest that every replica reaches.
         chance: accuracy of guessing, 0..1, by which the verdict tells whether an arm was trained; None: the accuracy
             before training takes its place.
+        tried: arm -> the learning rates that it was tried with; None: not known.
+        chosen: arm -> the one of them that was taken.
 
     Returns:
         The rows; metrics as described at the top of this file.
 
     Raises:
-        ValueError: if there are no trajectories, one has no training epochs, or a run is named like an arm.
+        ValueError: if there are no trajectories, one has no training epochs, a run is named like an arm,
+            or a chosen learning rate was not tried.
     """
     if not trajectories:
         raise ValueError("learning_curves needs at least one trajectory: pass a dict of name -> trajectory")
@@ -85,6 +98,7 @@ def learning_curves(
         rows.append(_row("threshold_error", None, level, split="validation", unit="share"))
     if chance is not None:
         rows.append(_row("chance_accuracy", None, chance, unit="share"))
+    rows += tuning_rows(tried, chosen)
     for group, names in arms.items():
         if names != [group]:
             rows += _arm_rows(group, [runs[name] for name in names])
@@ -286,7 +300,7 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     if better["low"] > 0 or faster["high"] < 0:
         return say("does not hold", f"{'Worse' if better['low'] > 0 else 'Slower'}: {numbers}.")
     if better["high"] < 0 and faster["low"] > 0:
-        return say("holds", f"Better and faster: {numbers}.")
+        return limited(say("holds", f"Better and faster: {numbers}."), untuned(rows))
     clear = "Better, but not clearly faster" if better["high"] < 0 else "Faster, but not clearly better"
     clear = clear if better["high"] < 0 or faster["low"] > 0 else "Neither is clear of 0"
     return say("inconclusive", f"{clear}: {numbers}.")

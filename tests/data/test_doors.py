@@ -25,3 +25,8 @@ def test_unknown_door_names_the_nearest(door: str, near: str) -> None:
 def test_a_door_unlike_any_other_lists_all() -> None:
     with pytest.raises(ValueError, match=r"Known: emoji:color, .*folder:DIR"):
         open_source("zzz")
+
+
+def test_a_folder_has_to_be_named() -> None:
+    with pytest.raises(ValueError, match=r"names no folder; write folder:DIR"):
+        open_source("folder:")

@@ -75,10 +75,28 @@ def test_copies_of_held_out_files_are_left_out_of_train(tmp_path: Path) -> None:
     birds(tmp_path / "train")
     for part, label, shade in [("test", "owl", 2), ("test", "duck", 9000), ("val", "owl", 9001), ("val", "duck", 9002)]:
         save(tmp_path / part / label / "x.png", shade)
-    with pytest.warns(UserWarning, match="1 images of .*train are left out"):
+    with pytest.warns(UserWarning, match="1 train images of .* are left out: the same files are in validation or test"):
         source = open_folder(tmp_path)
     assert "train/owl/2.png" not in {record.name for record in source.records}
     assert len(source.records) == 11 + 4
+
+
+def test_a_file_in_validation_and_test_stays_in_test_alone(tmp_path: Path) -> None:
+    birds(tmp_path / "train")
+    for part, extra in (("validation", 9000), ("test", 9100)):
+        for number, label in enumerate(("owl", "duck")):
+            save(tmp_path / part / label / "own.png", extra + number)
+        save(tmp_path / part / "owl" / "both.png", 2)  # and in train, as owl/2.png
+    with pytest.warns(UserWarning) as caught:
+        source = open_folder(tmp_path)
+    assert sorted(str(warning.message).replace(str(tmp_path), "DIR") for warning in caught) == [
+        "1 train images of DIR are left out: the same files are in validation or test",
+        "1 validation images of DIR are left out: the same files are in test",
+    ]
+    groups = {split: {r.group for r in source.records if r.split == split} for split in ("train", "validation", "test")}
+    assert sum(len(group) for group in groups.values()) == len(set.union(*groups.values())) == len(source.records)
+    assert "test/owl/both.png" in {record.name for record in source.records}
+    assert len(source.records) == 11 + 2 + 3
 
 
 def test_missing_empty_and_imageless_folders(tmp_path: Path) -> None:

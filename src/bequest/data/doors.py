@@ -40,8 +40,10 @@ def open_source(door: str) -> Source:
         The source; nothing is drawn yet.
 
     Raises:
-        ValueError: if there is no such door, with the nearest known one.
+        ValueError: if there is no such door, with the nearest known one, or no DIR.
     """
+    if door == "folder:":
+        raise ValueError("the data 'folder:' names no folder; write folder:DIR")
     if door.startswith("folder:"):
         return open_folder(Path(door.removeprefix("folder:")))
     if door in DOORS:

@@ -37,7 +37,7 @@ def open_folder(folder: Path) -> Source:
 
     Returns:
         The source; classes in alphabetical order. A missing validation or test part is cut from train by hash. Copies
-        of held-out files are left out of train, with a warning.
+        of test files are left out of validation, and copies of both out of train, with a warning.
 
     Raises:
         FileNotFoundError: if the folder is missing.
@@ -145,15 +145,19 @@ def _check_classes(folder: Path, found: Sequence[Found], classes: tuple[str, ...
 
 
 def _without_copies(folder: Path, found: list[Found]) -> list[Found]:
-    # An image of test or validation that is in train too would be remembered, not recognised.
-    held_out = {file_digest(path) for path, _, split in found if split in ("validation", "test")}
-    kept = [item for item in found if item[2] != "train" or file_digest(item[0]) not in held_out]
-    if len(kept) < len(found):
-        warnings.warn(
-            f"{len(found) - len(kept)} images of {folder}/train are left out: the same files are in validation or test",
-            stacklevel=3,
-        )
-    return kept
+    # An image that was there while training, or while choosing, would be remembered, not recognised.
+    held_out: set[str] = set()
+    left_out: set[Path] = set()
+    for split, where in (("test", ""), ("validation", "test"), ("train", "validation or test")):
+        part = [path for path, _, side in found if side == split]
+        copies = [path for path in part if file_digest(path) in held_out]
+        if copies:
+            warnings.warn(
+                f"{len(copies)} {split} images of {folder} are left out: the same files are in {where}", stacklevel=3
+            )
+        left_out.update(copies)
+        held_out.update(file_digest(path) for path in part)
+    return [item for item in found if item[0] not in left_out]
 
 
 def _splits(groups: list[str], targets: list[int], given: list[Split | None]) -> list[Split]:

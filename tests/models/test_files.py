@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import struct
 from collections import OrderedDict
 from pathlib import Path
 
@@ -160,6 +161,72 @@ def test_cut_short(tmp_path: Path, name: str, cut: int) -> None:
         read_weights(path)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"w": torch.ones(1).expand(10**7, 10**6)},
+        {"w": torch.ones(3000).as_strided((2000, 1000), (1, 1))},
+        {"v": torch.ones(5000), "w": torch.ones(1).expand(2)},
+    ],
+)
+def test_tensors_that_claim_more_than_their_memory_are_refused(
+    tmp_path: Path, weights: dict[str, Tensor], zipped: bool
+) -> None:
+    torch.save(weights, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=r"a\.pt holds [\d,]+ bytes, but its tensors claim more \(w alone [\d,]+\)"):
+        read_weights(tmp_path / "a.pt")
+
+
+def test_many_views_of_one_memory_that_together_claim_more_than_the_file_are_refused(tmp_path: Path) -> None:
+    flat = torch.arange(100_000.0)
+    torch.save({f"w{i}": flat[i:] for i in range(50)}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"its tensors claim more \(w\d+ alone 399,"):
+        read_weights(tmp_path / "a.pt")
+
+
+def test_tied_weights_and_slices_of_one_memory_are_read(tmp_path: Path) -> None:
+    flat = torch.arange(100_000.0)
+    weights = {"embedding": flat, "output": flat, "bias": torch.ones(1000)[:10]}
+    torch.save(weights, tmp_path / "a.pt")
+    assert same(read_weights(tmp_path / "a.pt"), weights)
+    halves = {"first": flat[:50_000].view(500, 100), "second": flat[50_000:].view(500, 100).T}
+    torch.save(halves, tmp_path / "a.pt")
+    assert same(read_weights(tmp_path / "a.pt"), halves)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "meta"])
+def test_tensors_without_their_numbers_are_refused(tmp_path: Path, kind: str) -> None:
+    shape = (10**7, 10**6)
+    sparse = torch.sparse_coo_tensor(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0), shape, check_invariants=True)
+    torch.save({"w": sparse if kind == "sparse" else torch.empty(shape, device="meta")}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt: w is sparse, nested or without numbers"):
+        read_weights(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"w": ([10**7, 10**6], [0, 8])},
+        {"w": ([10**7, 10**6], [0, 4 * 10**13])},
+        {"w": ([2**40, 2**40], [0, 8])},
+        {"w": ([2], [0, 8]), "v": ([2], [0, 8])},
+        {"w": ([1], [0, 4])},
+        {"w": ([1], [0, 4]), "v": ([1], [8, 12])},
+    ],
+    ids=["too few bytes", "beyond the end", "overflow", "the same bytes twice", "bytes left over", "a hole"],
+)
+def test_safetensors_that_claim_other_sizes_than_the_file_has(
+    tmp_path: Path, header: dict[str, tuple[list[int], list[int]]]
+) -> None:
+    said = {name: {"dtype": "F32", "shape": shape, "data_offsets": ends} for name, (shape, ends) in header.items()}
+    encoded = json.dumps(said).encode()
+    data = bytes(12 if "v" in header and header["v"][1][1] == 12 else 8)
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(encoded)) + encoded + data)
+    with pytest.raises(ValueError, match=r"a\.safetensors is damaged or cut short"):
+        read_weights(tmp_path / "a.safetensors")
+
+
 def shard(folder: Path) -> Path:
     weights = draw()
     save_file({"w": weights["w"], "half": weights["half"]}, folder / "part-1.safetensors")
@@ -186,7 +253,7 @@ def test_shards_that_are_wrong(tmp_path: Path) -> None:
         index.write_text(json.dumps({"weight_map": {**where, "w": outside}}))
         with pytest.raises(ValueError, match="outside its folder"):
             read_weights(index)
-    for broken in ("{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"w": 3}}'):
+    for broken in ("{", "[" * 100_000, "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"w": 3}}'):
         index.write_text(broken)
         with pytest.raises(ValueError, match="not an index of shards"):
             read_weights(index)

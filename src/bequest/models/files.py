@@ -7,6 +7,7 @@ refuses whatever asks for more. Writing is all or nothing: beside the place, the
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import uuid
@@ -38,7 +39,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: if the file or one of its shards does not exist.
-        ValueError: if it is damaged, of an unknown kind, wants to run code or holds no weights.
+        ValueError: if it is damaged, of an unknown kind, wants to run code, holds no weights, or tensors that claim to
+            be larger than the file.
     """
     path = Path(path)
     if path.is_dir():
@@ -105,7 +107,7 @@ def _inside(folder: Path) -> Path:
 def _read_shards(index: Path) -> dict[str, Tensor]:
     try:
         where = {name: str(Path(file)) for name, file in json.loads(index.read_bytes())["weight_map"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{index} is not an index of shards: it needs a weight_map of tensor to file") from error
     weights: dict[str, Tensor] = {}
     for shard in sorted(set(where.values())):
@@ -125,11 +127,13 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 def _read_one(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            return load_file(path)  # checks that the sizes in the header fill the file exactly
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged or cut short: {error}") from error
     if path.suffix in PICKLED:
-        return _state_dict(_unpickle(path), path)
+        weights = _state_dict(_unpickle(path), path)
+        _check_sizes(weights, path)
+        return weights
     raise ValueError(f"cannot read {path}: expected .safetensors, *.index.json or {', '.join(PICKLED)}")
 
 
@@ -157,6 +161,26 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
             return {str(name): tensor.detach() for name, tensor in state.items()}
     found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
     raise ValueError(f"{path} holds no state dict, neither bare nor under {', '.join(_NESTS)}; it holds: {found}")
+
+
+def _check_sizes(weights: Weights, path: Path) -> None:
+    # A view can repeat four bytes 10^13 times; whoever copies it fills the memory.
+    there = path.stat().st_size
+    claimed = 0
+    views: set[tuple[object, ...]] = set()  # tied weights are one view under two names
+    for name, tensor in weights.items():
+        if tensor.layout is not torch.strided or tensor.is_nested or tensor.device.type != "cpu":
+            raise ValueError(f"{path}: {name} is sparse, nested or without numbers; weights are plain tensors")
+        storage = tensor.untyped_storage()
+        size = math.prod(tensor.shape) * tensor.element_size()
+        view = (storage.data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride())
+        claimed += 0 if view in views else size
+        views.add(view)
+        if size > storage.nbytes() or claimed > there:
+            raise ValueError(
+                f"{path} holds {there:,} bytes, but its tensors claim more ({name} alone {size:,}): not read. If you "
+                "trust the file, save contiguous copies of the tensors where it was made"
+            )
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from bequest.analyses.conditions import training_rows
 from bequest.analyses.result import table
 from bequest.analyses.similarity import chart, similarity, verdict
 from bequest.evaluation.hsic import linear_cka
@@ -267,10 +268,10 @@ def test_what_cannot_be_compared_is_refused():
         similarity({"a": model}, images(), modules=["fc"], estimator="rbf")
 
 
-def study(tuned, random, modules=("conv1", "fc"), replicas=3, noise=0.01):
+def study(tuned, random, modules=("conv1", "fc"), replicas=3, noise=0.01, error=0.1):
     """Rows as a study has them: one level of similarity for each of the two arms."""
     names = ["P", *(f"{arm}/{k}" for arm in ("finetune", "randinit") for k in range(replicas))]
-    rows = []
+    rows = list(training_rows(None if error is None else dict.fromkeys(names[1:], error), 0.1))
     for index, (a, b) in enumerate(combinations(names, 2)):
         for module in modules:
             level = tuned if "randinit" not in a + b else random
@@ -288,6 +289,9 @@ def study(tuned, random, modules=("conv1", "fc"), replicas=3, noise=0.01):
         (study(0.8, 0.1), "holds"),
         (study(0.1, 0.8), "does not hold"),
         (study(0.5, 0.5), "inconclusive"),
+        (study(0.8, 0.1, error=0.85), "inconclusive"),  # 15 % right of 10 % by chance
+        (study(0.1, 0.8, error=0.85), "inconclusive"),
+        (study(0.8, 0.1, error=None), "holds under conditions"),
         (study(0.8, 0.1, replicas=2), "inconclusive"),
         (pl.concat([study(0.8, 0.1, ("conv1",)), study(0.2, 0.2, ("fc",))]), "holds under conditions"),
         (study(0.005, -0.05, noise=0.0), "inconclusive"),  # above the other pairs, but within the null
@@ -297,6 +301,48 @@ def test_the_verdict_goes_by_the_order_in_each_module(rows, status):
     (judged,) = verdict(rows)
     assert (judged.claim, judged.status) == ("C5", status)
     assert "modules" in judged.sentence and "pairs" in judged.sentence
+
+
+def test_models_that_never_trained_are_not_judged_to_have_the_same_features():
+    start = net(0)
+    models = {"P": start}
+    for k in range(3):
+        models |= {f"finetune/{k}": copy.deepcopy(start), f"randinit/{k}": net(k + 1)}
+        with torch.no_grad():
+            models[f"finetune/{k}"].conv1.weight.mul_(1 + 0.01 * k)
+    wrong = {name: 0.9 for name in models if name != "P"}
+    (unknown,) = similarity(models, images(), modules=NAMES[2:]).verdict
+    assert unknown.status == "holds under conditions" and "train errors were not given" in unknown.sentence
+    result = similarity(models, images(), modules=NAMES[2:], errors=wrong, chance=0.1)
+    (judged,) = result.verdict
+    assert judged.status == "inconclusive" and "finetune is hardly better than chance" in judged.sentence
+    assert result.value("final_error", a="randinit/1", split="train") == 0.9 and result.value("chance_accuracy") == 0.1
+    with pytest.raises(ValueError, match="error of 'P' is 12"):
+        similarity(models, images(), modules=NAMES[2:], errors={"P": 12})
+
+
+def test_notes_go_with_the_pairs_of_a_model():
+    models = {"P": net(0), "a": net(1), "b": net(2)}
+    result = similarity(models, images(), modules=["fc"], notes={"P": "BatchNorm statistics of the source"})
+    assert result.select("cka")["note"].to_list() == [*["P: BatchNorm statistics of the source"] * 2, None]
+
+
+def test_features_of_mean_100_in_float32_lose_nothing():
+    class Shifted(Columns):
+        def forward(self, inputs):
+            return self.out(inputs[:, self.first : self.last] + 100)
+
+    inputs = torch.randn(64, 20, generator=torch.Generator().manual_seed(5))
+    batches = [(part, torch.zeros(len(part))) for part in inputs.split(16)]
+    plain = similarity({"x": Columns(0, 15), "y": Columns(5, 20)}, batches, modules=["out"])
+    moved = similarity({"x": Shifted(0, 15), "y": Shifted(5, 20)}, batches, modules=["out"])
+    parts = [part.double().numpy() for part in inputs.split(16)]
+    grams = [(gram(torch.from_numpy(part[:, :15])), gram(torch.from_numpy(part[:, 5:]))) for part in parts]
+    xy, xx, yy = (sum(songs_hsic1(pair[i], pair[j]) for pair in grams) for i, j in ((0, 1), (0, 0), (1, 1)))
+    assert plain.value("cka") == pytest.approx(xy / math.sqrt(xx * yy), abs=1e-6)
+    assert moved.value("cka") == pytest.approx(plain.value("cka"), abs=1e-4)
+    assert moved.value("cka_null") == pytest.approx(plain.value("cka_null"), abs=1e-4)
+    assert moved.value("cka_identity", a="x") == pytest.approx(1, abs=1e-9)
 
 
 def test_models_of_no_arm_give_no_verdict_but_a_chart():

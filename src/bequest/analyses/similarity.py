@@ -30,10 +30,11 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
+from bequest.analyses.conditions import TRAINING_UNKNOWN, trained, training_rows
 from bequest.analyses.groups import Group, difference, grouped, ranged
 from bequest.analyses.pairs import KINDS, kind
 from bequest.analyses.result import Result, table
-from bequest.analyses.verdict import Verdict, judge_targets
+from bequest.analyses.verdict import Verdict, judge_targets, limited
 from bequest.evaluation.activations import watched
 from bequest.evaluation.applied import evaluating, preserved, put
 from bequest.evaluation.batches import Batches, Inputs, examples, first_examples, forward, walk
@@ -50,7 +51,8 @@ RULE = (
     "By the order in each module alone: a module counts if CKA (unbiased) between fine-tuned models is above that of "
     "either kind of pair with a random init, the 95 % interval of the difference clear of 0 (replicas counted, not "
     "pairs), and above the null of permuted examples. Holds if all modules count, under conditions if some do and no "
-    "fewer than half, does not hold if in all of them it is clearly below. At least 3 pairs of a kind."
+    "fewer than half, or if it is not known whether the arms trained; does not hold if in all of them it is clearly "
+    "below. Inconclusive if an arm failed to train (train accuracy below twice chance). At least 3 pairs of a kind."
 )
 
 
@@ -62,6 +64,9 @@ def similarity(
     modules: Sequence[str] | Sequence[Module] | None = None,
     estimator: Estimator = "unbiased",
     seed: int = 0,
+    errors: Mapping[str, float] | None = None,
+    chance: float | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Result:
     """Compare the features of all pairs of models, module by module, in one pass over the data.
 
@@ -73,13 +78,16 @@ def similarity(
         modules: names of the submodules whose outputs are compared; None takes each network's units in order.
         estimator: `unbiased`, or `biased` to compare with published numbers.
         seed: of the permutations of the null.
+        errors: name of a run -> its train error at the end, 0..1, by which the verdict tells whether an arm trained.
+        chance: accuracy of guessing, 0..1, likewise.
+        notes: name -> what to know of this model (such as whose BatchNorm statistics it has), for column `note`.
 
     Returns:
         Rows for the modules that a pair shares (for all their pairs of modules where they share none), n counts
         examples; the full maps in `arrays`.
 
     Raises:
-        ValueError: if names do not match, or no batch has four examples.
+        ValueError: if names do not match, no batch has four examples, or an error is not a share.
         KeyError: if a module does not exist; the nearest name is given.
     """
     runs = _runs(models, weights)
@@ -103,7 +111,7 @@ def similarity(
             sums.add(outputs, examples(inputs))
     if not sums.batches:
         raise ValueError("similarity needs batches of at least 4 examples; all were smaller, so make them larger")
-    return _result([name for name, _, _ in runs], sums, left_out)
+    return _result([name for name, _, _ in runs], sums, left_out, notes or {}, list(training_rows(errors, chance)))
 
 
 def _runs(
@@ -170,24 +178,26 @@ def _row_pairs(labels: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
     return pairs
 
 
-def _result(names: Sequence[str], sums: HsicSums, left_out: int) -> Result:
+def _result(
+    names: Sequence[str], sums: HsicSums, left_out: int, notes: Mapping[str, str], training: list[dict[str, Any]]
+) -> Result:
     """Make rows and maps from the sums."""
     own = sums.total.diagonal()
     norms = (own[:, None] * own).sqrt()
     full = torch.where(norms > 0, sums.total / norms, math.nan)
     n = sum(sums.batches)
-    rows: list[dict[str, Any]] = []
+    rows = training
     errors = _jackknife(sums)
     for index, (i, j) in enumerate(sums.pairs):
         (a, module), (b, module_b) = sums.labels[i], sums.labels[j]
         row: dict[str, Any] = {"a": a, "b": b, "module": module, "module_b": module_b, "n": n, "unit": "CKA"}
-        notes = [note for k in (i, j) if (note := _why_not(sums.labels[k], float(own[k])))]
+        broken = [note for k in (i, j) if (note := _why_not(sums.labels[k], float(own[k])))]
         value, null = float(full[i, j]), float(sums.null[index] / norms[i, j]) if norms[i, j] > 0 else math.nan
         half = errors[index]
-        ends = {} if half is None or notes else {"low": value - half, "high": value + half}
-        row["note"] = "; ".join(notes) or None
-        rows.append({**row, "metric": "cka", "value": None if notes else value, **ends})
-        rows.append({**row, "metric": "cka_null", "value": None if notes else null})
+        ends = {} if half is None or broken else {"low": value - half, "high": value + half}
+        row["note"] = "; ".join([*broken, *(f"{name}: {notes[name]}" for name in (a, b) if name in notes)]) or None
+        rows.append({**row, "metric": "cka", "value": None if broken else value, **ends})
+        rows.append({**row, "metric": "cka_null", "value": None if broken else null})
     for index, (name, module) in enumerate(sums.labels):
         row = {"a": name, "b": name, "module": module, "module_b": module, "n": n, "unit": "CKA"}
         note = _why_not((name, module), float(own[index]))
@@ -282,15 +292,19 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         ends = {"low": least.low, "high": least.high}
         return Verdict("C5", status, sentence, RULE, n=min(replicas), low=ends["low"], high=ends["high"], target=target)
 
+    failed, known = trained(rows)
+    unknown = [] if known else [TRAINING_UNKNOWN]
+    if failed:
+        return say("inconclusive", f"{failed}: {numbers}.")
     if min(*tuned_pairs, *other_pairs) < LEAST_PAIRS:
         return say("inconclusive", f"Fewer than {LEAST_PAIRS} pairs of a kind: {numbers}.")
     if len(apart["above"]) == count:
-        return say("holds", f"In every module: {numbers}.")
+        return limited(say("holds", f"In every module: {numbers}."), unknown)
     if len(apart["below"]) == count:
         return say("does not hold", f"In no module: {numbers}.")
     rest = ", ".join(apart["below"] + apart["unclear"])
     if 2 * len(apart["above"]) >= count:
-        return say("holds under conditions", f"Not shown in {rest}: {numbers}.")
+        return limited(say("holds under conditions", f"Not shown in {rest}: {numbers}."), unknown)
     return say("inconclusive", f"Unclear in {rest}: {numbers}.")
 
 

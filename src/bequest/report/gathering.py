@@ -6,6 +6,7 @@ Reads what is there and says what is missing: a report of a study with failed st
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -36,7 +37,8 @@ def gather(plan: Plan, store: Store) -> ReportInput:
     """
     study = plan.study
     opened = {door: open_packed(store.open(step).folder) for door, step in plan.domains.items() if store.has(step)}
-    source = " and ".join(study.source.data) if study.source.data else f"the weights {study.source.weights}"
+    domains = [opened[door].domain if door in opened else door for door in study.source.data]
+    source = " and ".join(domains) if domains else f"the weights {Path(str(study.source.weights)).name}"
     return ReportInput(
         title=study.title or f"What was transferred: {study.name}",
         targets=tuple(study.targets),
@@ -46,7 +48,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         done=_facts(plan, store),
         sweep=_sweep(plan, store),
         runs=_runs(plan, store),
-        pictures=tuple(picture for door, packed in opened.items() for picture in _pictures(door, packed)),
+        pictures=tuple(picture for packed in opened.values() for picture in _pictures(packed)),
         mistakes=tuple(_mistakes(plan, store, opened)),
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
         repeat=(f"bequest run {store.root / 'study.yaml'} --folder {store.root}",),
@@ -126,13 +128,13 @@ def _run(name: str, target: str, step: Step, store: Store) -> dict[str, Any]:
     return row
 
 
-def _pictures(door: str, packed: Packed) -> Iterator[Picture]:
+def _pictures(packed: Packed) -> Iterator[Picture]:
     seen: set[int] = set()
     for index in packed.indices("train").tolist():
         target = int(packed.targets[index])
         if target not in seen:
             seen.add(target)
-            yield Picture(door, packed.classes[target], packed.pixels[index])
+            yield Picture(packed.domain, packed.classes[target], packed.pixels[index])
 
 
 def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[MistakePicture]:

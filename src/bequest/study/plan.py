@@ -110,7 +110,7 @@ class _Planner:
 
     def _draw(self, door: str, domain: Domain) -> Step:
         arguments = {"size": self.study.size, "content": content(domain)}
-        return make("images", arguments, {}, f"draw {door}", len(domain.records) / 10, {"door": door})
+        return make("images", arguments, {}, f"draw {domain.name}", len(domain.records) / 10, {"door": door})
 
     def plan(self) -> Plan:
         """Put the parts together."""
@@ -155,7 +155,7 @@ class _Planner:
         arguments["recipe"] = _dumped(source.recipe, sweep=False)
         inputs = {f"images/{number}": self.domains[door] for number, door in enumerate(source.data)}
         cost = source.recipe.epochs * sum(self._images(door, None) for door in source.data)
-        label = f"pre-train on {' and '.join(source.data)}"
+        label = f"pre-train on {' and '.join(self.opened[door].name for door in source.data)}"
         return make("train", arguments, inputs, label, cost)
 
     def _data(self, target: Target) -> dict[str, Any]:

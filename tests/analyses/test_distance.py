@@ -103,34 +103,76 @@ def test_different_networks_are_refused():
         distances({"x": A, "y": B}, initial={"x": {"fc.weight": A["fc.weight"]}})
 
 
-def study(step_tuned, step_random, replicas=3, seed=0):
-    """Replicas that walk a given length from one pretrained start, or from inits of their own."""
+def study(step_tuned, step_random, replicas=3, seed=0, together=1.0, **training):
+    """Replicas that walk a given length, in part together, from one pretrained start, or from inits of their own."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(scale):
         return {f"m{k}.weight": scale * torch.randn(50, generator=generator) for k in range(4)}
 
-    weights, initial, pretrained = {"P": draw(1.0)}, {}, None
-    pretrained = weights["P"]
+    pretrained, shared, weights, initial = draw(1.0), draw(together), {}, {}
     for arm, step in (("finetune", step_tuned), ("randinit", step_random)):
         for k in range(replicas):
             start = pretrained if arm == "finetune" else draw(1.0)
-            move = draw(step)
+            start = start | {"head.weight": 0.1 * torch.randn(6, generator=generator)}  # fresh in each run
+            move = draw(step) | {"head.weight": step * torch.randn(6, generator=generator)}
+            if arm == "finetune":
+                move |= {name: move[name] + step * shared[name] for name in shared}
             initial[f"{arm}/{k}"] = start
             weights[f"{arm}/{k}"] = {name: start[name] + move[name] for name in start}
-    return distances(weights, initial=initial)
+    training = {"errors": dict.fromkeys(weights, 0.1), "chance": 0.1} | training
+    return distances({"P": pretrained, **weights}, initial=initial, **training)
 
 
-def test_claim_holds_where_fine_tuned_models_are_near_each_other():
+def test_claim_holds_where_fine_tuned_models_moved_together():
     result = study(0.1, 0.1)
     (judged,) = result.verdict
     assert (judged.claim, judged.status, judged.n) == ("C6", "holds", 3)
     assert judged.low is not None and judged.low > 1
-    assert (
-        "times as far apart" in judged.sentence
-        and "rank correlation" in judged.sentence
-        and "cosine" in judged.sentence
+    for words in ("times as far apart", "rank correlation", "the moves without the head have cosine"):
+        assert words in judged.sentence
+    assert 0.3 < result.select("cosine_from_one_start")["value"].mean() < 0.7  # half of what they moved is shared
+    assert result.select("cosine_from_one_start").select("a", "note").row(0) == (
+        "finetune/0",
+        "without head: it started apart",
     )
+    assert result.select("cosine_from_one_start").height == 3  # no pair of random inits has one start
+
+
+def test_a_short_way_from_one_start_is_not_enough():
+    (judged,) = study(0.01, 0.1, together=0.0).verdict
+    assert judged.status == "holds under conditions"
+    assert judged.low is not None and judged.low > 1 and "independent moves from one start" in judged.sentence
+
+
+def test_where_they_started_has_to_be_known():
+    rows = study(0.1, 0.1).rows.filter(~pl.col("metric").str.starts_with("cosine"))
+    (judged,) = verdict(rows)
+    assert judged.status == "holds under conditions" and "started is not known" in judged.sentence
+
+
+def test_models_that_never_trained_are_not_judged_to_be_near():
+    wrong = {f"{arm}/{k}": 0.9 for arm in ("finetune", "randinit") for k in range(3)}
+    result = study(0.001, 0.001, errors=wrong)
+    (judged,) = result.verdict
+    assert judged.status == "inconclusive" and "finetune is hardly better than chance" in judged.sentence
+    assert result.value("final_error", a="finetune/1", split="train") == 0.9
+    (judged,) = study(0.1, 0.1, errors=None).verdict
+    assert judged.status == "holds under conditions" and "train errors were not given" in judged.sentence
+
+
+def test_the_cosine_from_one_start_is_the_ratio_of_distances():
+    result = study(0.1, 0.1)
+    rows = result.rows.filter(pl.col("module") != "head")  # over the body alone, from the rows of its modules
+
+    def squared(metric, a, b=None):
+        chosen = rows.filter(pl.col("b").eq_missing(b), pl.col("module") != "*", metric=metric, a=a)
+        return chosen["value"].pow(2).sum()
+
+    moved = [squared("l2_from_start", f"finetune/{k}") for k in range(2)]
+    dot = (sum(moved) - squared("l2", "finetune/0", "finetune/1")) / 2
+    found = result.value("cosine_from_one_start", a="finetune/0", b="finetune/1")
+    assert found == pytest.approx(dot / math.sqrt(moved[0] * moved[1]), abs=1e-6)
 
 
 def test_claim_does_not_hold_where_fine_tuning_went_farther():
@@ -151,4 +193,10 @@ def test_targets_are_judged_apart_and_drawn():
     assert [part.target for part in judged.parts] == ["near", "far"]
     assert len(chart(rows).to_dict()["concat"]) == 2
     drawn = chart(near).to_dict()
-    assert drawn["width"] == "container" and drawn["layer"][0]["encoding"]["x"]["sort"] == ["m0", "m1", "m2", "m3"]
+    assert drawn["width"] == "container" and drawn["layer"][0]["encoding"]["x"]["sort"] == [
+        "m0",
+        "m1",
+        "m2",
+        "m3",
+        "head",
+    ]

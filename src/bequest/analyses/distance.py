@@ -10,8 +10,12 @@ root-mean-square change of one parameter, which takes the modules' size out; `l2
 the start (of both starts, root-mean-square, where they differ; of `a` where no start is known). `cosine` is that of the
 angle between the two displacements, each from its own start: 0 is unrelated, 1 the same direction. `l2_from_start` is
 the length of one run's own displacement. n counts parameters, not observations.
+`cosine_from_one_start` is the cosine over all modules that started equal in both runs, for pairs that differ in one
+module (a fresh head) at most. Two runs that move by independent directions from one start have cosine 0, and are
+sqrt(2) times as far from each other as from the start; nearer than that is the same as a cosine above 0.
 
 How to read it: raw distances grow with learning rate, steps and module size; compare pairs within one study only.
+Fine-tuned models may be near each other for no better reason than a short way from one start: see that cosine.
 """
 
 from __future__ import annotations
@@ -22,13 +26,15 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import torch
 from torch import Tensor
 
+from bequest.analyses.conditions import TRAINING_UNKNOWN, trained, training_rows
 from bequest.analyses.groups import Group, difference, grouped, ranged, rank_correlation
 from bequest.analyses.intervals import Interval
 from bequest.analyses.pairs import KINDS, kind
 from bequest.analyses.result import Result, table
-from bequest.analyses.verdict import Verdict, judge_targets
+from bequest.analyses.verdict import Verdict, judge_targets, limited
 from bequest.weights.algebra import Weights, mixable
 from bequest.weights.modules import Module
 
@@ -38,11 +44,15 @@ if TYPE_CHECKING:
 NAME = "distance"
 UNITS = {"l2": "parameter", "l2_sum": "parameter", "l2_per_sqrt_n": "parameter", "l2_relative": "share of the start"}
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # how torch names them
+TOGETHER = "cosine_from_one_start"
 LEAST_PAIRS = 3  # as for the basin: three replicas an arm
 RULE = (
     "Holds if pairs of random inits are farther apart than fine-tuned pairs by a factor whose 95 % interval is above 1 "
     "for the distance over all weights, for the sum over modules and relative to the start alike; under conditions if "
-    "only some of the three are; does not hold if all are below 1. Replicas are counted, not pairs; at least 3 pairs. "
+    "only some of the three are, if it is not known whether the arms trained, or unless the interval of the cosine "
+    "between the fine-tuned models' moves is above 0, the head left out: any short way from one start leaves models "
+    "near each other, so that alone says nothing. Does not hold if all three are below 1. Inconclusive if an arm "
+    "failed to train (train accuracy below twice chance). Replicas are counted, not pairs; at least 3 pairs. "
     "Per parameter the factor is that of the raw distance. The trend over depth is Spearman's rank correlation."
 )
 
@@ -69,6 +79,8 @@ def distances(
     *,
     modules: Sequence[Module] | None = None,
     initial: Mapping[str, Weights] | None = None,
+    errors: Mapping[str, float] | None = None,
+    chance: float | None = None,
 ) -> Result:
     """Measure the distances of all pairs, and how far each run moved.
 
@@ -77,12 +89,15 @@ def distances(
             that pair, and the rows of `*` say so in `note`.
         modules: ordered units; None groups tensors by the path they hang on. Tensors outside them are grouped so too.
         initial: name -> the weights that this run started from; not needed for all.
+        errors: name of a run -> its train error at the end, 0..1, by which the verdict tells whether an arm trained.
+        chance: accuracy of guessing, 0..1, likewise.
 
     Returns:
         The rows; metrics as described at the top of this file.
 
     Raises:
-        ValueError: if fewer than two sets of weights are given, or two are of different networks.
+        ValueError: if fewer than two sets of weights are given, or two are of different networks, or an error is no
+            share.
     """
     if len(weights) < 2:
         raise ValueError(f"a distance needs two sets of weights; got {len(weights)}: {', '.join(weights) or 'none'}")
@@ -91,7 +106,8 @@ def distances(
     for member in weights.values():
         for name, tensors in _units(member, modules).items():
             units.setdefault(name, []).extend(tensor for tensor in tensors if tensor not in units[name])
-    rows = [row for name, start in starts.items() for row in _moved(name, weights[name], start, units)]
+    rows = list(training_rows(errors, chance))
+    rows += [row for name, start in starts.items() for row in _moved(name, weights[name], start, units)]
     for a, b in combinations(weights, 2):
         rows += _pair_rows(a, b, weights, starts, units)
     return Result(NAME, table(NAME, rows))
@@ -149,6 +165,21 @@ def _pair_rows(
             norm = math.sqrt(norm_a * norm_b)
             cosine = max(-1.0, min(1.0, dot / norm)) if norm else None  # no direction where a run did not move
             yield {**row, "metric": "cosine", "value": cosine, "unit": "cosine"}
+    if a in starts and b in starts:
+        apart = [unit for unit in sums if not _alike(starts[a], starts[b], units[unit])]
+        rest = [values for unit, values in sums.items() if unit not in apart]
+        if rest and len(apart) <= 1:
+            count, dot, norm_a, norm_b = (math.fsum(values[k] for values in rest) for k in (0, 3, 4, 5))
+            norm = math.sqrt(norm_a * norm_b)
+            note = f"without {apart[0]}: it started apart" if apart else None
+            row = {"a": a, "b": b, "module": "*", "n": int(count), "note": note, "unit": "cosine"}
+            cosine = max(-1.0, min(1.0, dot / norm)) if norm else None
+            yield {**row, "metric": "cosine_from_one_start", "value": cosine}
+
+
+def _alike(a: Weights, b: Weights, names: Sequence[str]) -> bool:
+    """Tell whether two starts are one in these tensors, as far as both have them in one shape."""
+    return all(torch.equal(a[name], b[name]) for name in names if name in a and name in b)
 
 
 def _comparable(a: Weights, b: Weights, name: str) -> bool:
@@ -201,7 +232,7 @@ def verdict(rows: pl.DataFrame) -> tuple[Verdict, ...]:
 def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     """Apply the rule to the rows of one target."""
     whole = rows.filter(module="*")
-    groups = {metric: grouped(whole.filter(metric=metric)) for metric in ("l2", "l2_sum", "l2_relative", "cosine")}
+    groups = {metric: grouped(whole.filter(metric=metric)) for metric in ("l2", "l2_sum", "l2_relative", TOGETHER)}
     tuned, random = (groups["l2"].get(name) for name in ("finetune & finetune", "randinit & randinit"))
     if tuned is None or random is None:
         return None
@@ -219,22 +250,34 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     numbers += "".join(f", {ranged(ratios[metric])} {words}" for metric, words in others.items() if metric in ratios)
     if "P & finetune" in groups["l2"]:
         numbers += f"; fine-tuning moved {groups['l2']['P & finetune'].mean.value:.3g} from P"
-    if "finetune & finetune" in groups["cosine"]:
-        numbers += f", the moves have cosine {groups['cosine']['finetune & finetune'].mean.value:.2f}"
+    moves = groups[TOGETHER].get("finetune & finetune")
+    if moves is not None:
+        numbers += f", the moves without the head have cosine {ranged(moves.mean)}"
     numbers += _trend(rows)
 
     def say(status: Any, sentence: str) -> Verdict:
         ratio = ratios["l2"]
         return Verdict("C6", status, sentence, RULE, n=n, low=ratio.low, high=ratio.high, target=target)
 
+    failed, known = trained(rows)
+    if failed:
+        return say("inconclusive", f"{failed}: {numbers}.")
     if min(len(tuned.values), len(random.values)) < LEAST_PAIRS:
         return say("inconclusive", f"Fewer than {LEAST_PAIRS} pairs of a kind: {numbers}.")
+    conditions = [] if known else [TRAINING_UNKNOWN]
+    if moves is None:
+        conditions.append(
+            "where fine-tuned models started is not known, so the way from there may just have been short"
+        )
+    elif moves.mean.low is None or moves.mean.low <= 0:
+        conditions.append("no nearer than independent moves from one start are: that follows from a short way alone")
     above = [metric for metric, ratio in ratios.items() if ratio.low is not None and ratio.low > 1]
     below = [metric for metric, ratio in ratios.items() if ratio.high is not None and ratio.high < 1]
     if len(above) == 3:
-        return say("holds", f"Nearer by every measure: {numbers}.")
+        return limited(say("holds", f"Nearer by every measure: {numbers}."), conditions)
     if above:
-        return say("holds under conditions", f"Nearer by {' and '.join(above)} only: {numbers}.")
+        found = say("holds under conditions", f"Nearer by {' and '.join(above)} only: {numbers}.")
+        return limited(found, conditions)
     if len(below) == 3:
         return say("does not hold", f"Farther by every measure: {numbers}.")
     return say("inconclusive", f"An interval crosses 1: {numbers}.")

@@ -236,17 +236,17 @@ def test_what_has_no_line_is_refused(without_batchnorm):
         barrier(model, ends, TEST, task="clasification")
 
 
-def study(tuned, random, same, *, splits=("train", "test"), replicas=3, error=0.1, suffix="", spread=0.005):
+def study(tuned, random, same, *, splits=("train", "test"), replicas=3, error=0.1, suffix="", spread=0.005, inits=3):
     """Rows as a study has them: one height of barrier for each kind of pair."""
     names = [f"{arm}/{k}" for arm in ("finetune", "randinit") for k in range(replicas)]
     pairs = [pair for pair in combinations(names, 2) if pair[0][:8] == pair[1][:8]]
     if same is not None:
-        pairs.append(("randinit/0", "randinit/0b"))
+        pairs += [(f"randinit/{k}", f"randinit/{k}b") for k in range(inits)]
     rows = []
     for split in splits:
         rows.append({"metric": "chance_accuracy", "split": split, "value": 0.1, "n": 100})
         for index, (a, b) in enumerate(pairs):
-            height = same if b == "randinit/0b" else tuned if a.startswith("fine") else random
+            height = same if b.endswith("b") else tuned if a.startswith("fine") else random
             row = {"a": a, "b": b, "split": split, "n": 100}
             rows.append({**row, "metric": f"barrier_error{suffix}", "value": height + spread * (index % 3) / 3})
             rows += [{**row, "metric": f"error{suffix}", "x": t, "value": error} for t in (0.0, 0.5, 1.0)]
@@ -259,6 +259,9 @@ def study(tuned, random, same, *, splits=("train", "test"), replicas=3, error=0.
         (study(0.0, 0.4, 0.3), "holds", "holds"),
         (study(0.0, 0.4, 0.0), "holds", "holds under conditions"),
         (study(0.0, 0.4, None), "holds", "holds under conditions"),
+        (study(0.0, 0.4, 0.3, inits=1), "holds", "holds under conditions"),  # one pair has no interval
+        (study(0.0, 0.4, 0.3, inits=2), "holds", "holds under conditions"),
+        (study(0.0, 0.4, 0.021, spread=0.012), "inconclusive", "holds under conditions"),  # both cross 2 points
         (study(0.0, 0.4, 0.3, splits=("test",)), "holds under conditions", "holds"),
         (study(0.3, 0.4, 0.3), "does not hold", "holds"),
         (study(0.0, 0.0, 0.0), "inconclusive", "does not hold"),
@@ -272,6 +275,15 @@ def test_the_verdicts_on_both_claims(rows, basin, apart):
     judged = verdict(rows)
     assert [(one.claim, one.status) for one in judged] == [("C7", basin), ("C8", apart)]
     assert all("points of error" in one.sentence and "pairs" in one.sentence for one in judged)
+
+
+def test_one_pair_from_the_same_init_is_told_as_one_without_an_interval():
+    judged = verdict(study(0.0, 0.4, 0.3, inits=1))[1]
+    assert "from the same init 30.0 on train, 30.0 on test (one pair, no interval)" in judged.sentence
+    assert judged.n == 3 and 30 < judged.low < 40.3 < judged.high < 50  # those of different inits
+    assert "from fewer" not in judged.sentence and "fewer than 3 inits" in judged.sentence
+    three = verdict(study(0.0, 0.4, 0.3))[1]
+    assert "(3 pairs)" in three.sentence and (three.n, three.low, three.high) == (3, judged.low, judged.high)
 
 
 def test_one_split_with_a_barrier_is_enough_against_the_claim():

@@ -30,11 +30,12 @@ import polars as pl
 import torch
 from torch import nn
 
+from bequest.analyses.conditions import untrained
 from bequest.analyses.groups import SAME_INIT, Group, grouped, ranged
 from bequest.analyses.intervals import Interval, share_interval
-from bequest.analyses.pairs import KINDS, arm, kind
+from bequest.analyses.pairs import KINDS, kind
 from bequest.analyses.result import Result, table
-from bequest.analyses.verdict import Verdict, judge_targets, trained_accuracy
+from bequest.analyses.verdict import Verdict, judge_targets
 from bequest.evaluation import tasks
 from bequest.evaluation.applied import line, preserved, put
 from bequest.evaluation.barriers import DEFINITIONS, entezari
@@ -58,8 +59,9 @@ BASIN = (
 )
 APART = (
     "Entezari's error barrier, after BatchNorm was refitted where there is any. Holds if, on every split, the 95 % "
-    "interval for random-init pairs is above 2 points and each pair from the same init is, too; under conditions if "
-    "only different inits are apart; does not hold if the interval ends at or below 2 points. At least 3 pairs."
+    "interval for random-init pairs is above 2 points, and that for pairs from the same init, too; under conditions if "
+    "only different inits are, or with fewer than 3 inits that have such a pair, as one pair has no interval. Does not "
+    "hold if the interval ends at or below 2 points. At least 3 pairs. n and interval are those of different inits."
 )
 
 
@@ -80,7 +82,8 @@ def barrier(
         endpoints: name -> weights, at least two, all of the model's shapes.
         batches: (inputs, targets) to measure on; or split -> such batches.
         points: points on each line, the ends included, at least 3.
-        calibration: training data for BatchNorm's statistics; never the data that is measured.
+        calibration: training data for BatchNorm's statistics, never test data. Where train is measured too, its error
+            is that on images the statistics were collected on, which is what it is in training as well.
         task: name of a task, a task, or a loss (outputs, targets) -> mean loss.
         pairs: pairs of names; None takes all. Each endpoint is evaluated once, in however many pairs it is.
 
@@ -272,9 +275,9 @@ def _apart(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     count = len(next(iter(random.values())).values)
     numbers = f"barriers in points of error between random inits are {_listed(means)} ({count} pairs)"
     if same:
-        pairs = len(next(iter(same.values())).values)
-        told = _listed({split: (group.mean,) for split, group in same.items()})
-        numbers += f"; from the same init {told} ({pairs} pair{'s' if pairs > 1 else ', no interval'})"
+        pairs = min(len(group.values) for group in same.values())
+        numbers += f"; from the same init {_listed({split: (group.mean,) for split, group in same.items()})} "
+        numbers += "(one pair, no interval)" if pairs == 1 else f"({pairs} pairs)"
 
     def say(status: Any, sentence: str) -> Verdict:
         return Verdict("C8", status, f"{sentence}: {numbers}.", APART, n, *_points(lowest), target=target)
@@ -291,8 +294,12 @@ def _apart(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         return say("inconclusive", "The interval crosses 2 points")
     if not same:
         return say("holds under conditions", "Different inits are apart; no pair from the same init was measured")
-    if min(value for group in same.values() for value in group.values) <= THRESHOLD:
-        return say("holds under conditions", "Different inits are apart, not every pair from the same init is")
+    if min(group.mean.value for group in same.values()) <= THRESHOLD:
+        return say("holds under conditions", "Different inits are apart, pairs from the same init are not")
+    if min(group.replicas for group in same.values()) < LEAST_PAIRS:
+        return say("holds under conditions", f"A barrier, but from the same init of fewer than {LEAST_PAIRS} inits")
+    if not all(_above(group.mean) for group in same.values()):
+        return say("holds under conditions", "Different inits are apart, pairs from the same init not clearly")
     return say("holds", "A barrier, from the same init too")
 
 
@@ -315,12 +322,8 @@ def _untrained(rows: pl.DataFrame, arms: Sequence[str]) -> str | None:
     row = chance.filter(pl.col("split").eq_missing(split)).row(0, named=True)
     metric = "error" if not rows.filter(metric="error").is_empty() else "error_naive"
     ends = rows.filter(pl.col("metric") == metric, pl.col("split").eq_missing(split), pl.col("x").is_in([0.0, 1.0]))
-    errors = {(a if x == 0 else b): value for a, b, x, value in ends.select("a", "b", "x", "value").iter_rows()}
-    for name in arms:
-        own = [value for run, value in errors.items() if arm(run) == name and value is not None]
-        if own and 1 - sum(own) / len(own) < trained_accuracy(row["value"]):
-            return f"{name} is hardly better than chance here"
-    return None
+    values = [(a if x == 0 else b, value) for a, b, x, value in ends.select("a", "b", "x", "value").iter_rows()]
+    return untrained({name: value for name, value in values if value is not None}, row["value"], arms)
 
 
 def _above(mean: Interval) -> bool:

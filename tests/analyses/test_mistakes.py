@@ -139,10 +139,40 @@ def test_twins_are_their_own_kind_and_not_counted_twice():
 
 
 def test_verdict_holds_on_shared_mistakes():
-    (found,) = mistakes(study()).verdict
+    (found,) = mistakes(study(errors=(0.3, 0.35))).verdict
     assert (found.claim, found.status, found.n) == ("C4", "holds", 3)
     assert 0 < found.low < found.high
     assert "kappa" in found.sentence and "bootstrap" in found.rule
+
+
+def test_arms_of_very_different_errors_are_a_condition():
+    (found,) = mistakes(study(errors=(0.2, 0.4))).verdict
+    assert found.status == "holds under conditions" and found.low > 0
+    assert "are far apart, which kappa does not remove" in found.sentence
+
+
+def test_arms_that_follow_one_law_are_seldom_said_to_differ():
+    """Runs that share the hard examples to an extent of their own, the same law in both arms."""
+    generator = np.random.default_rng(0)
+    words = []
+    for _ in range(100):
+        hard, named = generator.random(200) < 0.3, {}
+        for name in (f"{arm}/{k}" for arm in ("finetune", "randinit") for k in range(3)):
+            own = generator.random(200) < 0.3
+            follows = generator.random(200) < generator.uniform(0.2, 0.9)
+            named[name] = binary(1 - np.where(follows, hard, own))
+        words.append(mistakes(named).verdict[0].status)
+    assert words.count("holds") + words.count("holds under conditions") <= 0.05 * len(words)
+    assert words.count("does not hold") <= 0.05 * len(words)
+
+
+def test_means_over_pairs_are_less_certain_than_the_images_alone():
+    result = mistakes(study())
+    one = result.select("kappa", a="randinit/0", b="randinit/1").row(0, named=True)
+    mean = result.select("kappa", a="randinit & randinit").row(0, named=True)
+    assert mean["low"] <= mean["value"] <= mean["high"] and mean["high"] - mean["low"] > one["high"] - one["low"]
+    single = mistakes(study(replicas=2)).select("kappa", a="randinit & randinit").row(0, named=True)
+    assert (single["low"], single["high"], single["n"]) == (None, None, 1)  # nothing is known of other runs
 
 
 def test_fewer_mistakes_alone_are_no_evidence():

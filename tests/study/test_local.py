@@ -55,7 +55,7 @@ FUNCTIONS = {
     "sometimes": Function(sometimes),
     "give": Function(give),
     "add": Function(add),
-    "gather": Function(add, tolerant=""),
+    "gather": Function(add, tolerant=("",)),
     "burst": Function(burst),
     "full": Function(full),
 }
@@ -87,7 +87,7 @@ def test_steps_are_done_once(store):
 
 def test_a_failed_step_leaves_its_traceback_and_the_rest_goes_on(store):
     after = Step("add", 1, {}, {"a": ONE, "b": BAD}, label="after")
-    gathered = Step("gather", 1, {}, {"a": ONE, "b": BAD}, label="gathered", tolerant="")
+    gathered = Step("gather", 1, {}, {"a": ONE, "b": BAD}, label="gathered", tolerant=("",))
     outcome, watcher = carry_out(store, ONE, BAD, after, gathered)
     assert outcome.failed == {"bad": "the loss became nan"}
     assert outcome.left_out == ["after"]
@@ -98,7 +98,7 @@ def test_a_failed_step_leaves_its_traceback_and_the_rest_goes_on(store):
 
 
 def test_a_tolerant_step_needs_at_least_one_input(store):
-    alone = Step("gather", 1, {}, {"b": BAD}, label="alone", tolerant="")
+    alone = Step("gather", 1, {}, {"b": BAD}, label="alone", tolerant=("",))
     outcome, _ = carry_out(store, BAD, alone)
     assert outcome.left_out == ["alone"]
 
@@ -110,7 +110,7 @@ def test_a_failed_step_is_tried_again_in_the_next_run(store):
 
 
 def test_what_was_made_without_a_failed_input_is_made_again_when_that_is_there(store):
-    gathered = Step("gather", 1, {}, {"a": ONE, "b": SOMETIMES}, label="gathered", tolerant="")
+    gathered = Step("gather", 1, {}, {"a": ONE, "b": SOMETIMES}, label="gathered", tolerant=("",))
     after = Step("add", 1, {}, {"g": gathered}, label="after")
     steps = (ONE, SOMETIMES, gathered, after)
     LUCK["holds"] = False
@@ -149,16 +149,16 @@ def test_a_damaged_provenance_is_found_too(store):
 
 def test_a_tolerant_step_needs_one_of_the_inputs_that_may_fail_and_all_others(store):
     runs = {"images": ONE, "run/0": BAD, "run/1": TWO}
-    some = Step("gather", 1, {}, runs, label="some", tolerant="run/")
-    none = Step("gather", 1, {}, {"images": ONE, "run/0": BAD}, label="none", tolerant="run/")
-    blind = Step("gather", 1, {}, {"images": BAD, "run/0": ONE}, label="blind", tolerant="run/")
+    some = Step("gather", 1, {}, runs, label="some", tolerant=("run/",))
+    none = Step("gather", 1, {}, {"images": ONE, "run/0": BAD}, label="none", tolerant=("run/",))
+    blind = Step("gather", 1, {}, {"images": BAD, "run/0": ONE}, label="blind", tolerant=("run/",))
     outcome, _ = carry_out(store, ONE, TWO, BAD, some, none, blind)
     assert outcome.left_out == ["none", "blind"]
     assert store.open(some).json("value") == 3
 
 
 def test_what_an_interrupted_try_left_is_not_used_with_renewed_inputs(store):
-    gathered = Step("gather", 1, {}, {"a": ONE, "b": SOMETIMES}, label="gathered", tolerant="")
+    gathered = Step("gather", 1, {}, {"a": ONE, "b": SOMETIMES}, label="gathered", tolerant=("",))
     after = Step("add", 1, {}, {"g": gathered}, label="after")
     LUCK["holds"] = False
     carry_out(store, ONE, SOMETIMES, gathered)

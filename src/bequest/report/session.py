@@ -45,7 +45,7 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
     steps = made.steps(last)
     with store.only_driver():
         write_whole(folder / "study.yaml", dump(study))
-        functions = FUNCTIONS | {"report": Function(_writer(made, store), REPORT_VERSION, tolerant="")}
+        functions = FUNCTIONS | {"report": Function(_writer(made, store), REPORT_VERSION, tolerant=("",))}
         to_do = [step for step in steps if not store.has(step)]
         with progress(console, to_do) as watcher:
             outcome = run(steps, functions, store, context, watcher)
@@ -121,7 +121,7 @@ def _report_step(made: Plan) -> Step:
     inputs |= {f"choice/{target}/{arm}": step for (target, arm), step in made.choices.items()}
     inputs |= {f"domain/{door}": step for door, step in made.domains.items()} | {"pretrained": made.pretrained}
     arguments = {"study": made.study.model_dump(mode="json")}
-    return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant="")
+    return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=("",))
 
 
 def _writer(made: Plan, store: Store) -> Any:

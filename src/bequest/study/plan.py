@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,12 @@ class _Planner:
             runs[name] = self._runs(name, target, choices, pretrained)
             for analysis, options in study.analyses.asked().items():
                 arguments = options.model_dump(mode="json") | {"target": name} | self._data(target)
-                measured[analysis, name] = self._measure(analysis, arguments, name, target, runs[name], pretrained)
+                arguments["runs"] = list(runs[name])  # so that a run that failed is missed
+                step = self._measure(analysis, arguments, name, target, runs[name], pretrained)
+                if analysis == "learning_curves":
+                    chosen = {f"choice/{arm}": found for (where, arm), found in choices.items() if where == name}
+                    step = replace(step, inputs={**step.inputs, **chosen})
+                measured[analysis, name] = step
         return Plan(study, self.domains, pretrained, choices, sweeps, runs, measured)
 
     def _check_shots(self, name: str, target: Target) -> None:

@@ -44,13 +44,13 @@ class Function:
     Attributes:
         run: takes the folder to write into, the arguments, the inputs and the context.
         version: raised whenever the result for the same arguments changes.
-        tolerant: prefix of the names of inputs that may have failed, as long as one of them is there (`""`: of all);
-            None if every input is needed.
+        tolerant: prefixes of the names of inputs that may have failed, as long as one with the first prefix is there
+            (`""` stands for all); empty if every input is needed.
     """
 
     run: Run
     version: int = 1
-    tolerant: str | None = None
+    tolerant: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Step:
     places: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     cost: float = 1.0
-    tolerant: str | None = None
+    tolerant: tuple[str, ...] = ()
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -88,17 +88,17 @@ def run(
 
 def _outdated(step: Step, store: Store) -> bool:
     """Tell whether a result was made without an input that is there now."""
-    lacked = store.open(step).json("provenance")["inputs_that_failed"] if step.tolerant is not None else []
+    lacked = store.open(step).json("provenance")["inputs_that_failed"] if step.tolerant else []
     return any(name in step.inputs and store.has(step.inputs[name]) for name in lacked)
 
 
 def _enough(step: Step, inputs: Mapping[str, Artefact]) -> bool:
     """Tell whether the inputs that are there are enough to go on."""
     missing = step.inputs.keys() - inputs.keys()
-    if step.tolerant is None:
+    if not step.tolerant:
         return not missing
-    optional = [name for name in step.inputs if name.startswith(step.tolerant)]
-    return missing <= set(optional) and any(name in inputs for name in optional)
+    first = step.tolerant[0]
+    return all(name.startswith(step.tolerant) for name in missing) and any(name.startswith(first) for name in inputs)
 
 
 def _do(

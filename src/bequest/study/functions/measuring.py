@@ -21,8 +21,10 @@ from bequest.analyses import learning_curves as learning_curves_
 from bequest.analyses import mistakes as mistakes_
 from bequest.analyses import similarity as similarity_
 from bequest.analyses.pairs import PRETRAINED, arm, same_init
-from bequest.analyses.result import Result
+from bequest.analyses.result import Result, table
+from bequest.analyses.verdict import MISSING_RUN
 from bequest.data.pack import open_packed
+from bequest.evaluation.batchnorm import has_batchnorm, refit_batchnorm
 from bequest.evaluation.predict import Predictions, predict
 from bequest.models.fitting import transfer
 from bequest.models.head import head_name
@@ -56,15 +58,21 @@ def learning_curves(
 ) -> None:
     """Compare how the runs of a target learned."""
     trajectories = {name: run_of(artefact) for name, artefact in _runs(inputs).items()}
-    chance = 1 / len(open_packed(inputs["images"].folder).classes)
-    _write(folder, arguments, learning_curves_.learning_curves(trajectories, chance=chance))
+    choices = {name.split("/")[1]: found.rows() for name, found in inputs.items() if name.startswith("choice/")}
+    result = learning_curves_.learning_curves(
+        trajectories,
+        chance=_chance(inputs),
+        tried={arm_name: rows["learning_rate"].to_list() for arm_name, rows in choices.items()},
+        chosen={arm_name: rows.filter("chosen")["learning_rate"][0] for arm_name, rows in choices.items()},
+    )
+    _write(folder, arguments, inputs, result)
 
 
 def mistakes(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Compare which test images the runs of a target get wrong."""
     given = {name: open_predictions(artefact) for name, artefact in _runs(inputs, "predictions/").items()}
     classes = open_packed(inputs["images"].folder).classes
-    _write(folder, arguments, mistakes_.mistakes(given, classes=classes))
+    _write(folder, arguments, inputs, mistakes_.mistakes(given, classes=classes))
 
 
 def similarity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
@@ -72,17 +80,30 @@ def similarity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, 
     packed = open_packed(inputs["images"].folder)
     models = {name: _loaded(artefact, context) for name, artefact in _runs(inputs).items()}
     template = next(iter(models.values()))
-    head = head_name(template)
-    if "pretrained" in inputs:  # P has no head of its own for the target: it takes part up to the features
-        pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
-        models[PRETRAINED] = _model(next(iter(_runs(inputs).values())), context)
-        models[PRETRAINED].load_state_dict(transfer(pretrained, template))
-    size = arguments["batch_size"]
-    shown = evaluation_batches(packed, arguments["split"], arguments, size)
+    shown = evaluation_batches(packed, arguments["split"], arguments, arguments["batch_size"])
     names = [module.name for module in modules(template, next(iter(shown))[0])]
-    result = similarity_.similarity(models, shown, modules=names)
+    notes = {}
+    if "pretrained" in inputs:
+        models[PRETRAINED] = _model(next(iter(_runs(inputs).values())), context)
+        weights = transfer(run_of(inputs["pretrained"]).checkpoints["last"], template)
+        if has_batchnorm(template):  # with the source's statistics the features would differ by those alone
+            weights = refit_batchnorm(template, weights, evaluation_batches(packed, "train", arguments))
+            notes[PRETRAINED] = "P with BatchNorm statistics refitted on the target's training images"
+        models[PRETRAINED].load_state_dict(weights)
+    result = similarity_.similarity(
+        models, shown, modules=names, errors=_train_errors(inputs), chance=_chance(inputs), notes=notes
+    )
+    # P has no head of its own for the target: it takes part up to the features
+    head = head_name(template)
     fresh = ((pl.col("a") == PRETRAINED) | (pl.col("b") == PRETRAINED)) & (pl.col("module") == head)
-    _write(folder, arguments, Result(result.analysis, result.rows.filter(~fresh.fill_null(False)), result.arrays))
+    kept = [place for place, name in enumerate(names) if name != head]
+    arrays = {}
+    for pair, array in result.arrays.items():
+        a, b = pair.split("|")
+        array = array[kept] if a == PRETRAINED else array
+        arrays[pair] = array[:, kept] if b == PRETRAINED else array
+    rows = result.rows.filter(~fresh.fill_null(value=False))
+    _write(folder, arguments, inputs, Result(result.analysis, rows, arrays))
 
 
 def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
@@ -94,7 +115,8 @@ def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
     units = modules(model, example)
     last = {name: checkpoints["last"] for name, checkpoints in runs.items()}
     start = {name: checkpoints["step-0"] for name, checkpoints in runs.items()}
-    rows = [distance_.distances(last, modules=units, initial=start).rows]
+    errors, chance = _train_errors(inputs), _chance(inputs)
+    rows = [distance_.distances(last, modules=units, initial=start, errors=errors, chance=chance).rows]
     if "pretrained" in inputs:
         pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
         for name in runs:
@@ -102,7 +124,7 @@ def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
             model.load_state_dict(start[name])
             pair = {PRETRAINED: transfer(pretrained, model), name: last[name]}
             rows.append(distance_.distances(pair, modules=units).rows)
-    _write(folder, arguments, Result("distance", pl.concat(rows, how="diagonal_relaxed")))
+    _write(folder, arguments, inputs, Result("distance", pl.concat(rows, how="diagonal_relaxed")))
 
 
 def barrier(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
@@ -119,7 +141,7 @@ def barrier(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Art
         calibration=evaluation_batches(packed, "train", arguments),
         pairs=chosen,
     )
-    _write(folder, arguments, result)
+    _write(folder, arguments, inputs, result)
 
 
 def default_pairs(names: list[str]) -> list[tuple[str, str]]:
@@ -152,7 +174,20 @@ def _loaded(run: Artefact, context: Context) -> nn.Module:
     return model
 
 
-def _write(folder: Path, arguments: Mapping[str, Any], result: Result) -> None:
-    result.rows.with_columns(target=pl.lit(arguments["target"])).write_parquet(folder / "rows.parquet")
+def _chance(inputs: Mapping[str, Artefact]) -> float:
+    return 1 / len(open_packed(inputs["images"].folder).classes)
+
+
+def _train_errors(inputs: Mapping[str, Artefact]) -> dict[str, float]:
+    """The error of each run on train after its last epoch."""
+    rows = {name: artefact.rows().filter(pl.col("split") == "train") for name, artefact in _runs(inputs).items()}
+    return {name: float(row.sort("epoch")["error"][-1]) for name, row in rows.items()}
+
+
+def _write(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], result: Result) -> None:
+    missing = [run for run in arguments["runs"] if not {f"run/{run}", f"predictions/{run}"} & inputs.keys()]
+    failed = table(result.analysis, [{"metric": MISSING_RUN, "a": run} for run in missing])
+    rows = pl.concat([result.rows, failed], how="diagonal_relaxed") if missing else result.rows
+    rows.with_columns(target=pl.lit(arguments["target"])).write_parquet(folder / "rows.parquet")
     if result.arrays:
         save_file({name: array.contiguous() for name, array in result.arrays.items()}, folder / "arrays.safetensors")

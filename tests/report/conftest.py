@@ -64,7 +64,11 @@ def make_report(*, targets=("line", "mono"), classes=CLASSES, failed=False, titl
             name: _trajectory(generator, *((0.2, 0.35) if name[0] == "f" else (0.3 - 0.05 * place, 0.16)))
             for name in names
         }
-        curves.append(learning_curves(runs, chance=1 / 12).rows.with_columns(target=pl.lit(target)))
+        tuned = {
+            "tried": {"finetune": [0.01, 0.1, 1.0], "randinit": [0.01, 0.1, 1.0]},
+            "chosen": {"finetune": 0.1, "randinit": 0.1},
+        }
+        curves.append(learning_curves(runs, chance=1 / 12, **tuned).rows.with_columns(target=pl.lit(target)))
         found = mistakes(_predictions(generator, names, len(classes)), classes=classes)
         missed.append(found.rows.with_columns(target=pl.lit(target)))
     runs = [

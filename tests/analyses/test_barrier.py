@@ -9,7 +9,8 @@ from torch import nn
 from bequest.analyses.barrier import barrier, chart, verdict
 from bequest.analyses.result import table
 from bequest.evaluation.batchnorm import refit_batchnorm
-from bequest.evaluation.predict import measure
+from bequest.evaluation.predict import measure, predict
+from bequest.models.opening import open_model
 
 CLASSES = 4
 
@@ -103,6 +104,55 @@ def test_a_permuted_copy_is_the_same_function_far_away_and_undone_it_is_the_same
     assert result.value(f"barrier_loss{suffix}", a="a", b="copy") > 0.3
     for metric in ("barrier_loss", "barrier_error", f"barrier_loss{suffix}", "barrier_error_midpoint"):
         assert result.value(metric, a="a", b="back") == 0.0
+
+
+def in_colour(batches):
+    return [(images.repeat(1, 3, 1, 1), targets) for images, targets in batches]
+
+
+def hidden_channels_moved(weights, order):
+    """A ResNet whose blocks have their inner channels in another order, given by block."""
+    moved = dict(weights)
+    for block, places in order.items():
+        for name, tensor in weights.items():
+            if name == f"{block}.conv2.weight":
+                moved[name] = tensor[:, places].clone()
+            elif name == f"{block}.conv1.weight" or (name.startswith(f"{block}.bn1.") and tensor.ndim):
+                moved[name] = tensor[places].clone()
+    return moved
+
+
+@pytest.mark.parametrize("name", ["resnet8", "fixup_resnet8"])
+def test_a_built_in_resnet_with_its_inner_channels_moved_is_the_same_function_behind_a_barrier(name):
+    model, train, test = open_model(name, classes=CLASSES, seed=0), in_colour(TRAIN), in_colour(TEST)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01 if name == "resnet8" else 0.003)
+    for step in range(40):
+        images, targets = train[step % 3]
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(images), targets).backward()
+        optimiser.step()
+    weights = copy.deepcopy(model.eval().state_dict())
+    if name == "resnet8":
+        assert weights["layer2.0.bn1.running_var"].std() > 0.01 and weights["layer2.0.bn1.running_mean"].std() > 0.01
+    generator = torch.Generator().manual_seed(1)
+    widths = {f"layer{k}.0": weights[f"layer{k}.0.conv1.weight"].shape[0] for k in (1, 2, 3)}
+    order = {block: torch.randperm(width, generator=generator) for block, width in widths.items()}
+    moved = hidden_channels_moved(weights, order)
+    back = hidden_channels_moved(moved, {block: places.argsort() for block, places in order.items()})
+    outputs = [predict(model, test, weights=one).outputs for one in (weights, moved)]
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-4)
+    ends = {"a": weights, "moved": moved, "back": back}
+    splits, pairs = {"train": train, "test": test}, [("a", "moved"), ("a", "back")]
+    result = barrier(model, ends, splits, points=5, calibration=train, pairs=pairs)
+    suffixes = ["", "_naive"] if name == "resnet8" else [""]
+    assert result.value(f"error{suffixes[-1]}", b="moved", split="train", x=0.5) > 0.1
+    for suffix in suffixes:
+        end, middle = (result.value(f"loss{suffix}", b="moved", split="train", x=x) for x in (0.0, 0.5))
+        assert middle > 2 * end and result.value(f"barrier_loss{suffix}", b="moved", split="train") > 0.02
+        assert result.value(f"error{suffix}", b="moved", split="train", x=0.0) < 0.1
+        for metric in (f"barrier_loss{suffix}", f"barrier_error{suffix}"):
+            for split in splits:
+                assert result.value(metric, b="back", split=split) == 0.0
 
 
 def test_the_naive_midpoint_of_a_permuted_copy_is_worse_than_the_refitted_one(with_batchnorm):

@@ -83,7 +83,7 @@ def barrier(
         batches: (inputs, targets) to measure on; or split -> such batches.
         points: points on each line, the ends included, at least 3.
         calibration: training data for BatchNorm's statistics, never test data. Where train is measured too, its error
-            is that on images the statistics were collected on, which is what it is in training as well.
+            is one on the images that the statistics come from.
         task: name of a task, a task, or a loss (outputs, targets) -> mean loss.
         pairs: pairs of names; None takes all. Each endpoint is evaluated once, in however many pairs it is.
 

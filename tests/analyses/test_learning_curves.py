@@ -131,9 +131,9 @@ def test_verdict_otherwise(options, status, words):
 @pytest.mark.parametrize(
     ("tried", "chosen", "words"),
     [
-        (None, None, "learning rates of finetune and randinit not known to be tuned"),
-        ({"finetune": [0.01, 0.1, 1]}, {"finetune": 0.1}, "learning rates of randinit not known to be tuned"),
-        (SWEPT["tried"], {"finetune": 0.1}, "learning rates of randinit not known to be tuned"),
+        (None, None, "learning rates not known to be tuned"),
+        ({"finetune": [0.01, 0.1, 1]}, {"finetune": 0.1}, "learning rate of randinit not known to be tuned"),
+        (SWEPT["tried"], {"finetune": 0.1}, "learning rate of randinit not known to be tuned"),
         (SWEPT["tried"] | {"randinit": [0.1]}, SWEPT["chosen"], "the learning rate of randinit was not tuned"),
         (SWEPT["tried"] | {"randinit": [0.1, 0.1]}, SWEPT["chosen"], "the learning rate of randinit was not tuned"),
         (SWEPT["tried"], {"finetune": 0.1, "randinit": 1.0}, "randinit (1) is at the edge of the 3 tried"),

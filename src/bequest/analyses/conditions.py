@@ -126,7 +126,10 @@ def untuned(rows: pl.DataFrame, arms: Sequence[str] = ("finetune", "randinit")) 
         elif "note" in chosen.columns and chosen["note"][0] == AT_THE_EDGE:
             rate, count = chosen["value"][0], tried["value"][0]
             found.append(f"the learning rate of {name} ({rate:g}) is {AT_THE_EDGE} of the {count:.0f} tried")
-    return [f"learning rates of {' and '.join(unknown)} not known to be tuned", *found] if unknown else found
+    if not unknown:
+        return found
+    whose = "learning rates" if len(unknown) == len(arms) else f"learning rate of {' and '.join(unknown)}"
+    return [f"{whose} not known to be tuned", *found]
 
 
 def _share(value: float, name: str) -> float:

@@ -147,6 +147,18 @@ def test_a_folder_of_images_has_the_same_keys_wherever_it_lies(tmp_path):
     assert found[0] == found[1]
 
 
+def test_a_domain_too_small_for_three_splits_is_named_before_anything_runs(tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(2):
+            Image.fromarray(np.full((16, 16, 3), 99 * number, dtype=np.uint8)).save(tmp_path / label / f"{number}.png")
+    with pytest.raises(ValueError, match=r"folder:.* has \d images in \w+, and a study needs at least"):
+        made(targets={"pets": {"data": f"folder:{tmp_path}"}})
+
+
 def test_in_order_follows_the_inputs(planned):
     [*before, last] = in_order([planned.runs["one"]["finetune/0"]])
     assert last.label == "one: train finetune/0"

@@ -25,6 +25,8 @@ from bequest.study.store import file_hash
 from bequest.training.recipe import Recipe
 from bequest.training.seeds import fold
 
+LEAST_TEST = 4  # the unbiased estimate of similarity needs four images
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -104,6 +106,8 @@ class _Planner:
         self.model = open_model(study.model, classes=2)  # a name that does not exist is found before anything runs
         doors = [*study.source.data, *(target.data for target in study.targets.values())]
         self.opened = {door: open_source(door) for door in dict.fromkeys(doors)}
+        for door, domain in self.opened.items():
+            _check_splits(door, domain)
         self.domains = {door: self._draw(door, domain) for door, domain in self.opened.items()}
         self.seen = {"mean": list(study.mean), "std": list(study.std)}
         self.network = {"model": study.model} | _code(study.model)
@@ -257,6 +261,16 @@ class _Planner:
         elif analysis == "barrier":
             cost = arguments["points"] * len(runs) * (tests + 2 * self._images(target.data, target.shots) / 4)
         return make(analysis, arguments, inputs, f"{name}: measure {analysis.replace('_', ' ')}", cost)
+
+
+def _check_splits(door: str, domain: Domain) -> None:
+    splits: list[str] = [record.split for record in domain.records]
+    for split, least in (("train", 1), ("validation", 1), ("test", LEAST_TEST)):
+        if splits.count(split) < least:
+            raise ValueError(
+                f"{door} has {splits.count(split)} images in {split}, and a study needs at least {least}; add images, "
+                f"or name them yourself in a folder {split}/ beside the others"
+            )
 
 
 def _code(model: str) -> dict[str, str]:

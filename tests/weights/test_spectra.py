@@ -48,6 +48,17 @@ def test_known_ranks():
     assert decompose(matrix(8, 1) @ matrix(1, 8, 1), top=3).directions == 1
 
 
+def test_large_matrices_of_float32_are_as_good_as_numpy():
+    given = (matrix(96, 300) * torch.logspace(0, -4, 300, dtype=torch.float64)).float()
+    for one in (given, given.T):
+        found = decompose(as_matrix(one), top=4)
+        left, values, right = np.linalg.svd(one.double().numpy(), full_matrices=False)
+        np.testing.assert_allclose(found.values.numpy(), values, rtol=1e-5)
+        assert overlap(found.left, torch.from_numpy(left[:, :4])) == pytest.approx(1, abs=1e-9)
+        assert overlap(found.right, torch.from_numpy(right[:4].T)) == pytest.approx(1, abs=1e-9)
+        torch.testing.assert_close(found.right.T @ found.right, torch.eye(4, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
 def test_rotations_move_directions_and_not_values():
     given = matrix(8, 10)
     turned = rotation(8) @ given

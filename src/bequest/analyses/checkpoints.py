@@ -294,7 +294,7 @@ def _panes(rows: pl.DataFrame) -> tuple[Any, Any]:
             tuned.mark_point(filled=True, size=45, opacity=1).encode(x, y, colour, tooltip=tooltip),
         ]
 
-    ticks = alt.Axis(values=final["x"].to_list(), labelOverlap="greedy", format="~g", grid=False)
+    ticks = alt.Axis(values=final["x"].to_list(), labelOverlap="greedy", format="d", grid=False)
     epoch = alt.X("x:Q", title="epoch of the checkpoint", scale=alt.Scale(type="symlog"), axis=ticks)
     marks = rows.filter(pl.col("metric") == "plateau_epoch", pl.col("value").is_not_null()).select("value")
     line = alt.Chart(marks).mark_rule(color="#7f7f7f", strokeDash=[4, 3]).encode(alt.X("value:Q"))

@@ -23,7 +23,7 @@ class Spectrum:
 
     Attributes:
         values: float64 [min(m, n)], descending.
-        left: orthonormal [m, k], directions of the outputs.
+        left: orthonormal [m, k], directions of the outputs; k is 0 for a zero matrix.
         right: orthonormal [n, k], directions of the inputs.
     """
 
@@ -38,9 +38,8 @@ class Spectrum:
 
     @property
     def directions(self) -> int:
-        """How many directions of non-zero size are kept."""
-        threshold = float(self.values[0]) * max(self.shape) * torch.finfo(torch.float64).eps
-        return int((self.values[: self.left.shape[1]] > threshold).sum()) if self.values[0] > 0 else 0
+        """How many directions are kept."""
+        return self.left.shape[1]
 
 
 def as_matrix(tensor: Tensor) -> Tensor | None:
@@ -62,10 +61,13 @@ def as_matrix(tensor: Tensor) -> Tensor | None:
 def decompose(matrix: Tensor, *, top: int) -> Spectrum:
     """Find the singular values of a matrix and its largest directions.
 
+    By the eigenvectors of the smaller Gram matrix, several times faster than a singular value decomposition. It finds
+    values down to 1e-6 of the largest; smaller ones come out as 0 (float32 weights hardly have them).
+
     Args:
         matrix: float64 [m, n], finite.
         top: directions to keep; never more than half of the smaller side (at least 1), as larger subspaces overlap
-            whatever they are.
+            whatever they are, nor more than the rank.
 
     Returns:
         The spectrum, on the CPU.
@@ -75,9 +77,15 @@ def decompose(matrix: Tensor, *, top: int) -> Spectrum:
     """
     if not bool(torch.isfinite(matrix).all()):
         raise ValueError("the matrix has entries that are not finite, so it has no singular values")
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    k = max(1, min(top, min(matrix.shape) // 2))
-    return Spectrum(values.cpu(), left[:, :k].cpu(), right[:k].T.cpu())
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    squares, vectors = torch.linalg.eigh(wide @ wide.T)
+    values = squares.flip(0).clamp(min=0).sqrt()
+    values = values.where(values > 1e-6 * values[0], 0)  # rounding leaves up to sqrt(n eps), 5e-7 for n = 1000
+    k = min(max(1, min(top, len(values) // 2)), int((values > 0).sum()))
+    first = vectors.flip(1)[:, :k].cpu()
+    second = ((wide.T @ vectors.flip(1)[:, :k]) / values[:k]).cpu()
+    left, right = (first, second) if wide is matrix else (second, first)
+    return Spectrum(values.cpu(), left, right)
 
 
 def stable_rank(values: Tensor) -> float | None:

@@ -22,7 +22,7 @@ def disturbed(model, seed=0):
     """Weights as a training leaves them: no channel like another, none zero, statistics of their own."""
     generator = torch.Generator().manual_seed(seed)
     weights = copy.deepcopy(model.state_dict())
-    for name, tensor in weights.items():
+    for tensor in weights.values():
         if tensor.dim() == 1 and tensor.is_floating_point():
             tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
         elif tensor.dim() > 1 and not tensor.any():

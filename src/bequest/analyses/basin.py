@@ -6,12 +6,13 @@ of l over S, S is an (eps, delta)-basin if (1) l differs from mu by eps or less 
 above mu after Gaussian noise of length delta on the boundary of S, and (3) as far above after going on beyond the
 boundary by a length of about delta. See `bequest.evaluation.basins` for the formulas.
 
-For l the `loss` and the `error` (column `of`), on each split: `eps` is measured as the left side of (1) unless given;
-`delta`, in the unit of weight distance, is the smallest at which both (2) and (3) are reached; `condition_1`,
-`condition_2`, `condition_3` are the left sides at that delta, with 95 % intervals over draws. `delta_random` and
-`delta_extrapolated` are the smallest for (2) and for (3) alone; `random` and `extrapolated` (x = delta) the left sides
-at every delta that was tried. `mean` is mu, `members` the mean of l at the solutions themselves, `rise` their
-difference, `diameter` the largest distance between two of them. BatchNorm is refitted at every point.
+For l the `loss` and the `error` (column `of`), on each split: `eps` is measured as the left side of (1) unless given.
+`delta`, in the unit of weight distance, is the smallest at which the loss on the first split reaches both (2) and (3),
+unless given; `delta_random` and `delta_extrapolated` are the smallest for (2) and for (3) alone. `condition_1`,
+`condition_2` and `condition_3` are the left sides at `delta`, of every l, with 95 % intervals over draws; `random` and
+`extrapolated` (x = delta, first split) those at every delta that was tried. `mean` is mu, `members` the mean of l at
+the solutions themselves, `rise` their difference, `diameter` the largest distance between two of them. BatchNorm is
+refitted at every point.
 
 How to read it: `rise` near 0 and a small `eps` say that S has no inner wall; `delta` says how far away the outer one
 is. Any l that varies little has a tiny eps, and then (2) and (3) ask for little: read the left sides, not only whether
@@ -32,7 +33,7 @@ from bequest.analyses.pairs import arm
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, trained_accuracy
 from bequest.evaluation import tasks
-from bequest.evaluation.basins import Direction, Estimate, Survey
+from bequest.evaluation.basins import Direction, Estimate, Landscape, Survey
 from bequest.evaluation.batches import Batches
 from bequest.evaluation.chance import chance_accuracy
 from bequest.evaluation.mixtures import Noise, mixture, parameter_names
@@ -50,7 +51,7 @@ COLOURS = {"finetune": "#2a78d6", "randinit": "#d95f26", "other": "#7f7f7f"}
 RULE = (
     "The simplex of three or more fine-tuned models (Neyshabur et al. 2020, Definition 3.1; BatchNorm refitted). Holds "
     "if on train and test the mean error inside is at most 2 points above that of its corners and varies by at most 2 "
-    "points (95 % over draws), the loss has a delta at which it rises by 2 eps both in random and in extrapolated "
+    "points (95 % over draws), there is a delta at which the loss rises by 2 eps both in random and in extrapolated "
     "directions, and the simplex of random inits does have a wall; does not hold if the rise inside is clearly above 2 "
     "points. Draws are counted; the models are one set."
 )
@@ -63,7 +64,7 @@ def basin(
     *,
     calibration: Batches | None = None,
     task: str | tasks.Loss | tasks.Task = "classification",
-    samples: int = 32,
+    samples: int = 16,
     seed: int = 0,
     eps: Mapping[str, float] | None = None,
     delta: float | None = None,
@@ -73,10 +74,10 @@ def basin(
     Args:
         model: the network to run them in; it is left as it was.
         members: name -> weights, at least two, all of the model's shapes.
-        batches: (inputs, targets) to measure on; or split -> such batches.
-        calibration: training data for BatchNorm's statistics; never the data that is measured.
+        batches: (inputs, targets) to measure on; or split -> such batches, of which the first is searched for delta.
+        calibration: training data for BatchNorm's statistics.
         task: name of a task, a task, or a loss (outputs, targets) -> mean loss.
-        samples: points drawn for each expectation, even. A search costs about ten times as many measurements.
+        samples: points drawn for each expectation, even. A search measures the first split about eight times as often.
         seed: of all draws.
         eps: `loss` and `error` -> epsilon; what is left out is measured.
         delta: distance of conditions (2) and (3); None searches for the smallest.
@@ -100,7 +101,6 @@ def basin(
     weights = list(members.values())
     for other in weights[1:]:
         check_alike(weights[0], other)
-    protocol = Protocol(model, splits, chosen, calibration)
     label = {"a": names[0], "b": names[1]} if len(names) == 2 else {"a": " + ".join(names), "b": None}
     base = {**label, "module": "*", "members_n": len(names)}
     rows: list[dict[str, Any]] = []
@@ -108,25 +108,55 @@ def basin(
         for split, one in splits.items():
             share, n = chance_accuracy(one)
             rows.append({**base, "metric": "chance_accuracy", "split": split, "value": share, "n": n, "unit": "share"})
+    whole = Protocol(model, splits, chosen, calibration)
     inner = gram(weights, parameter_names(model))
     with mixture(model, weights) as go:
 
-        def landscape(shares: Tensor, noise: Noise | None) -> Tensor:
-            go(shares.tolist(), noise)
-            means = [tally.means() for tally in protocol.here().values()]
-            return torch.tensor([number for pair in means for number in pair], dtype=torch.float64)
+        def landscape(some: list[str | None]) -> Landscape:
+            protocol = Protocol(model, {split: splits[split] for split in some}, chosen, calibration)
 
-        survey = Survey(landscape, inner, samples, seed)
-        corners = torch.stack([landscape(corner, None) for corner in torch.eye(len(names), dtype=torch.float64)])
-        row = {"metric": "diameter", "value": survey.diameter, "n": len(names), "unit": "L2"}
-        rows.append({**base, **row})
+            def measure(shares: Tensor, noise: Noise | None) -> Tensor:
+                go(shares.tolist(), noise)
+                means = [tally.means() for tally in protocol.here().values()]
+                return torch.tensor([number for pair in means for number in pair], dtype=torch.float64)
+
+            return measure
+
+        everywhere = landscape(list(splits))
+        everything = Survey(everywhere, inner, samples, seed)
+        corners = torch.stack([everywhere(corner, None) for corner in torch.eye(len(names), dtype=torch.float64)])
+        first, *others = splits
+        # The search looks at the first split alone; the others are measured where it ended.
+        search = Survey(landscape([first]), inner, samples, seed, given=everything.values[:, :2])
+        rest = Survey(landscape(others), inner, samples, seed, given=everything.values[:, 2:])
+        rows.append({**base, "metric": "diameter", "value": search.diameter, "n": len(names), "unit": "L2"})
+        about = {**base, "split": first, "of": "loss", "n": samples, "unit": "L2", "note": whole.note}
+        found, reached = _distances(search, about, given.get("loss"), delta)
+        rows += reached
         for place, (split, of) in enumerate((split, of) for split in splits for of in ("loss", "error")):
-            about = {**base, "split": split, "of": of, "unit": protocol.units[of], "note": protocol.note}
-            rows += _conditions(survey, place, about, float(corners[:, place].mean()), given.get(of), delta)
-        for place, (split, of) in enumerate((split, of) for split in splits for of in ("loss", "error")):
-            about = {**base, "split": split, "of": of, "unit": protocol.units[of], "note": protocol.note}
-            rows += _profile(survey, place, about)
+            about = {**base, "split": split, "of": of, "unit": whole.units[of], "note": whole.note}
+            survey, column = (search, place) if split == first else (rest, place - 2)
+            rows += _conditions(survey, column, about, float(corners[:, place].mean()), given.get(of), found)
+        for place, of in enumerate(("loss", "error")):
+            about = {**base, "split": first, "of": of, "unit": whole.units[of], "note": whole.note}
+            rows += _profile(search, place, about)
     return Result(NAME, table(NAME, rows))
+
+
+def _distances(
+    search: Survey, row: Mapping[str, Any], eps: float | None, delta: float | None
+) -> tuple[float | None, list[dict[str, Any]]]:
+    """Find delta for the loss, unless it is given, and say how."""
+    used = float(search.epsilon.value[0]) if eps is None else eps
+    rows, found, why = [], delta, "delta was given"
+    if delta is None and used > 0 and math.isfinite(used):
+        for _, way in WAYS:
+            rows.append({**row, "metric": f"delta_{way}", "value": search.smallest_delta(way, 0, 2 * used)})
+        found = search.joint_delta(0, 2 * used)
+        why = "the smallest with (2) and (3)" if found else "(2) and (3) were not both reached, far as was looked"
+    elif delta is None:
+        why = f"eps is {used}, so that any delta or none would do; give eps="
+    return found, [*rows, {**row, "metric": "delta", "value": found, "note": _joined(row["note"], why)}]
 
 
 def _conditions(
@@ -138,23 +168,11 @@ def _conditions(
     yield {**row, "metric": "mean", **_ranged(mean, place)}
     yield {**row, "metric": "members", "value": _finite(corners), "n": about["members_n"]}
     yield {**row, "metric": "rise", **_ranged(mean, place, corners)}
-    used = float(measured.value[place]) if eps is None else eps
-    note = {} if eps is None else {"note": "eps was given"}
-    yield {**row, "metric": "eps", **(_ranged(measured, place) if eps is None else {"value": eps}), **note}
+    chosen = {"value": eps, "note": _joined(about["note"], "eps was given")}
+    yield {**row, "metric": "eps", **(_ranged(measured, place) if eps is None else chosen)}
     yield {**row, "metric": "condition_1", **_ranged(measured, place)}
-    found, why = delta, "delta was given"
-    if delta is None:
-        if used > 0 and math.isfinite(used):
-            for _, way in WAYS:
-                alone = survey.smallest_delta(way, place, 2 * used)
-                yield {**row, "metric": f"delta_{way}", "value": alone, "unit": "L2"}
-            found = survey.joint_delta(place, 2 * used)
-            why = "the smallest with (2) and (3)" if found else "(2) and (3) were not both reached, far as was looked"
-        else:
-            why = f"eps is {used}, so that any delta or none would do; give eps="
-    yield {**row, "metric": "delta", "value": found, "unit": "L2", "note": _joined(about["note"], why)}
     for number, way in WAYS:
-        at = {"value": None} if found is None else _ranged(survey.outside(way, found), place)
+        at = {"value": None} if delta is None else _ranged(survey.outside(way, delta), place)
         yield {**row, "metric": f"condition_{number}", **at}
 
 
@@ -200,15 +218,14 @@ def _one_basin(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     rises = {split: _row(tuned, "rise", split, "error") for split in tuned["split"].drop_nulls().unique().sort()}
     rises = rises or {None: _row(tuned, "rise", None, "error")}
     worst = max(rises.values(), key=lambda row: row["value"] if row["value"] is not None else math.inf)
-    deltas = {split: _row(tuned, "delta", split, "loss")["value"] for split in rises}
+    delta = tuned.filter(metric="delta")["value"][0]
     spreads = {split: _row(tuned, "eps", split, "error") for split in rises}
     told = ", ".join(f"{_range(row)}{f' on {split}' if split else ''}" for split, row in rises.items())
     others = {} if random is None else {split: _row(random, "rise", split, "error") for split in rises}
-    numbers = f"the mean error inside their simplex is above that at its corners by {told} points"
+    numbers = f"the mean error inside their simplex minus that at its corners is {told} points"
     if others:
-        numbers += "; for random inits by " + ", ".join(_range(row) for row in others.values())
-    reached = [f"{delta:.3g}" for delta in deltas.values() if delta is not None]
-    numbers += f"; delta of the loss {', '.join(reached) or 'was not found'}"
+        numbers += ", for random inits " + ", ".join(_range(row) for row in others.values())
+    numbers += "; no delta was found" if delta is None else f"; delta {delta:.3g}"
 
     def say(status: Any, sentence: str) -> Verdict:
         ends = (_percent(worst["low"]), _percent(worst["high"]))
@@ -224,13 +241,20 @@ def _one_basin(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         return say("does not hold", "There is a wall inside")
     if any(row["high"] > THRESHOLD for row in (*rises.values(), *spreads.values())):
         return say("inconclusive", "The interval crosses 2 points")
-    if any(delta is None for delta in deltas.values()):
+    if delta is None or not all(_reached(tuned, split) for split in rises):
         return say("holds under conditions", "No wall inside, but none was found outside either")
     if not others or not {"train", "test"} <= rises.keys():
         return say("holds under conditions", "No wall inside, not measured on random inits too, or not on both splits")
     if not all(row["low"] is not None and row["low"] > THRESHOLD for row in others.values()):
         return say("inconclusive", "No wall inside, but none between random inits either")
     return say("holds", "One basin")
+
+
+def _reached(rows: pl.DataFrame, split: str | None) -> bool:
+    """Tell whether the loss on a split meets (2) and (3) at delta."""
+    sides = [_row(rows, f"condition_{number}", split, "loss")["value"] for number, _ in WAYS]
+    eps = _row(rows, "eps", split, "loss")["value"]
+    return eps is not None and all(side is not None and side >= 2 * eps for side in sides)
 
 
 def _simplex(rows: pl.DataFrame, which: str) -> pl.DataFrame | None:
@@ -276,21 +300,17 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     """Draw how far the loss rises above its mean over S, by distance from S, in random and in extrapolated directions.
 
     Args:
-        rows: the rows of this analysis; of several splits the test split is drawn, of several targets all.
+        rows: the rows of this analysis, of one or several targets.
 
     Returns:
         The chart; a curve that stays low for long belongs to a wide basin.
     """
     import altair as alt
 
-    splits = rows["split"].drop_nulls().unique().sort().to_list()
-    split = "test" if "test" in splits else (splits[0] if splits else None)
     data = rows.filter(
-        pl.col("metric").is_in(["random", "extrapolated"]),
-        pl.col("of") == "loss",
-        pl.col("split").eq_missing(pl.lit(split, pl.String)),
-        pl.col("value").is_not_null(),
+        pl.col("metric").is_in(["random", "extrapolated"]), pl.col("of") == "loss", pl.col("value").is_not_null()
     )
+    split = next(iter(data["split"]), None)
     names = data.select(
         pl.col("a").str.split(" + ").list.first().str.split("/").list.first().alias("arm"),
         pl.concat_str("a", "b", separator=" + ", ignore_nulls=True).alias("members"),
@@ -308,7 +328,11 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
         .mark_line(point=True, strokeWidth=2)
         .encode(
             alt.X("x:Q", title="delta, distance from the set (L2)", scale=alt.Scale(type="log", nice=False)),
-            alt.Y("value:Q", title="loss above the mean inside", scale=alt.Scale(type="symlog")),
+            alt.Y(
+                "value:Q",
+                title=f"loss{f' on {split}' if split else ''} above the mean inside",
+                scale=alt.Scale(type="symlog"),
+            ),
             alt.Color("arm:N", title="arm", scale=alt.Scale(domain=present, range=[COLOURS[n] for n in present])),
             alt.StrokeDash("metric:N", title="direction", scale=dashes),
             alt.Detail(["members:N", "target:N"]),

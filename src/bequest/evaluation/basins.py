@@ -28,8 +28,8 @@ from bequest.weights import simplex
 Landscape = Callable[[Tensor, Noise | None], Tensor]  # shares [members], a noise -> values of l, float64 [k]
 Direction = Literal["random", "extrapolated"]
 
-STEPS_PER_DOUBLING = 4  # deltas lie on a lattice of factor 2 ** (1/4), so that searches share what was measured
-DOUBLINGS = 6  # the search goes this far to both sides of where it begins
+STEPS_PER_DOUBLING = 2  # deltas lie on a lattice of factor sqrt(2) (the paper's: 2), so that searches share points
+DOUBLINGS = 6  # the search goes this far to both sides of the diameter of S, where it begins
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,14 @@ class Survey:
         inner: inner products of the members' displacements (`paths.gram`), [members, members].
         samples: points in S, and rays out of it, even.
         seed: of all draws.
+        given: values at the points in S, float64 [samples, k], where they were measured already.
     """
 
     landscape: Landscape
     inner: Tensor
     samples: int
     seed: int = 0
+    given: Tensor | None = None
     _known: dict[tuple[Direction, float], Estimate] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +82,8 @@ class Survey:
     @cached_property
     def values(self) -> Tensor:
         """Values of l at points drawn uniformly from S, float64 [samples, k]."""
+        if self.given is not None:
+            return self.given
         points = simplex.inside(len(self.inner), self.samples, self._generator(0))
         return torch.stack([self.landscape(point, None) for point in points])
 
@@ -124,7 +128,7 @@ class Survey:
             threshold: 2 epsilon.
 
         Returns:
-            A delta of the lattice around a quarter of the diameter; the lowest of the lattice if that is enough, None
+            A delta of the lattice around the diameter of S; the lowest of the lattice if that is enough, None
             if the highest is not.
         """
         return self._search(lambda delta: float(self.outside(direction, delta).value[function]) >= threshold)
@@ -169,7 +173,7 @@ class Survey:
         return [(point, None) for point in simplex.beyond(starts, ends, delta * self._lengths, self.inner)]
 
     def _delta(self, step: int) -> float:
-        return self.diameter / 4 * 2 ** (step / STEPS_PER_DOUBLING)
+        return self.diameter * math.exp2(step / STEPS_PER_DOUBLING)
 
     def _search(self, enough: Callable[[float], bool]) -> float | None:
         limit = DOUBLINGS * STEPS_PER_DOUBLING

@@ -119,7 +119,7 @@ def test_charts_of_one_plane_and_of_several():
         "line, P + finetune/0 + finetune/1",
         "mono, P + finetune/0 + finetune/1",
     ]
-    assert len(panels[0]["layer"]) == 6  # surface, contour, two of the trajectory, two of the corners
+    assert len(panels[0]["layer"]) == 7  # surface, contour, two of the trajectory, marks and names of the corners
 
 
 def test_bad_input_is_refused():

@@ -334,7 +334,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
                 scale=alt.Scale(type="symlog"),
             ),
             alt.Color("arm:N", title="arm", scale=alt.Scale(domain=present, range=[COLOURS[n] for n in present])),
-            alt.StrokeDash("metric:N", title="direction", scale=dashes),
+            alt.StrokeDash("metric:N", title="direction", scale=dashes, legend=alt.Legend(symbolType="stroke")),
             alt.Detail(["members:N", "target:N"]),
             tooltip=[
                 "members:N",

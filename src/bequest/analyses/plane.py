@@ -272,5 +272,6 @@ def _walks(rows: pl.DataFrame) -> Iterator[Any]:
     yield marks.mark_point(filled=True, size=110, opacity=1, stroke="white", strokeWidth=2).encode(
         alt.Color("colour:N", scale=None)
     )
-    for halo in ({"stroke": "black", "strokeWidth": 3, "strokeOpacity": 0.6}, {}):  # white on any colour
-        yield marks.mark_text(color="white", dy=-13, fontWeight="bold", **halo).encode(alt.Text("name:N"))
+    named = marks.encode(alt.Text("name:N"))
+    yield named.mark_text(dy=-13, fontWeight="bold", stroke="black", strokeWidth=3, strokeOpacity=0.6)
+    yield named.mark_text(dy=-13, fontWeight="bold", color="white")  # white on a dark rim is read on any colour

@@ -122,8 +122,8 @@ class Replay:
         count = 0
         for inputs, targets in walk(self.batches):
             count += examples(inputs)
+            self.examples = max(self.examples, count)
             yield Prefix(self._here(inputs), targets)
-        self.examples = count
 
     def advance(self, prefix: Prefix, unit: str) -> Prefix:
         """Run a batch on, with the clean weights, up to where a module starts.

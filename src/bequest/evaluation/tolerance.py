@@ -86,7 +86,7 @@ def widest_valley(
         assert verified is not None
         if not search.withdraw(search.best, verified):
             break
-        for position in [*search.good] if left else []:  # what was second may now be first
+        for position in [*search.good, *_spread_out(positions)] if left else []:  # what was second may now be first
             search.improve(position, FACTORS[-1])
     if search.good[search.best][0] <= 0:
         return Valley(math.inf, math.nan, math.nan, math.nan, search.tests)
@@ -102,6 +102,7 @@ class _Search:
         self.good: dict[float, tuple[float, float]] = {}
         self.bad: dict[float, tuple[float, float]] = {}
         self.best: float | None = None
+        self.sure: tuple[float, float] | None = None  # position and sigma that were made sure of
         self.tests = 0
 
     def test(self, position: float, sigma: float) -> bool:
@@ -155,15 +156,19 @@ class _Search:
     def withdraw(self, position: float, verified: Excess) -> bool:
         """Make sure of the largest accepted sigma, or find a smaller one; tell whether it had to be smaller."""
         sigma, step = self.good[position][0], FACTORS[-1]
-        lowered = False
-        while (excess := verified(position, sigma)) > 0:
+        if self.sure == (position, sigma) or (excess := verified(position, sigma)) <= 0:
+            return False
+        while excess > 0:
             self.bad[position] = sigma, excess
-            lowered, sigma, step = True, sigma / step, step * step
-            if sigma < SMALLEST:
-                sigma, excess = 0.0, 0.0
-                break
-        self.good[position] = sigma, excess
-        return lowered
+            sigma, step = sigma / step, step * step
+            excess = verified(position, sigma) if sigma >= SMALLEST else 0.0
+        self.good[position] = (sigma if sigma >= SMALLEST else 0.0), excess
+        while 0 < FACTORS[-1] * self.good[position][0] < self.bad[position][0]:
+            sigma = math.sqrt(self.good[position][0] * self.bad[position][0])
+            excess = verified(position, sigma)
+            (self.good if excess <= 0 else self.bad)[position] = sigma, excess
+        self.sure = position, self.good[position][0]
+        return True
 
     def good_or_bad(self, position: float, sigma: float) -> None:
         """Test without sparing: what lies between accepted and refused must become one of the two."""

@@ -239,7 +239,7 @@ def _valley(
             return found
 
         other = reference[0].values if reference else None
-        seen = compared(cell, draws * batches, limit, lowest=lowest, reference=other, complete=complete)
+        seen = compared(cell, draws * batches, limit, lowest=lowest, reference=other, draws=draws, complete=complete)
         nearer = not reference or abs(seen.excess) <= abs(reference[0].excess)
         if len(seen.values) == draws * batches and nearer:
             reference[:] = [seen]

@@ -3,7 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from bequest.analyses.intervals import bootstrap, mean_interval, paired_difference, share_interval
+from bequest.analyses.intervals import (
+    bootstrap,
+    linearised_ratio,
+    mean_interval,
+    paired_difference,
+    share_interval,
+)
 
 
 def test_mean_interval_is_student_t():
@@ -51,3 +57,14 @@ def test_bootstrap_of_a_mean_is_near_its_formula_and_repeats():
 
 def test_bootstrap_leaves_out_undefined_resamples():
     assert bootstrap(lambda index: math.nan, 5).low is None
+
+
+def test_linearised_ratio_is_the_ratio_of_means_with_its_spread():
+    generator = np.random.default_rng(0)
+    bottom = 5 + generator.normal(size=(4000, 12))
+    top = 0.4 * bottom + 0.3 * generator.normal(size=bottom.shape)
+    found = [mean_interval(linearised_ratio(a.tolist(), b.tolist())) for a, b in zip(top, bottom, strict=True)]
+    assert found[0].value == pytest.approx(top[0].sum() / bottom[0].sum())
+    covered = np.mean([one.low <= 0.4 <= one.high for one in found])
+    assert covered == pytest.approx(0.95, abs=0.02)
+    assert linearised_ratio([1.0, 3.0], [2.0, 2.0]) == [0.5, 1.5]

@@ -76,6 +76,24 @@ def paired_difference(a: Sequence[float], b: Sequence[float], *, level: float = 
     return mean_interval([left - right for left, right in zip(a, b, strict=True)], level=level)
 
 
+def linearised_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """Give one number a replica whose mean is the ratio of the means, and whose spread is that of the ratio.
+
+    The ratio of means, to first order (Cochran 1977, section 2.9). Unlike a mean of ratios it does not explode where
+    one denominator is small.
+
+    Args:
+        numerators: one number a replica.
+        denominators: the same replicas in the same order; their mean is not 0.
+
+    Returns:
+        Numbers for `mean_interval` and `paired_difference`.
+    """
+    base = math.fsum(denominators) / len(denominators)
+    ratio = math.fsum(numerators) / len(numerators) / base
+    return [ratio + (top - ratio * bottom) / base for top, bottom in zip(numerators, denominators, strict=True)]
+
+
 def share_interval(count: int, n: int, *, level: float = 0.95) -> Interval:
     """Share of examples with Wilson's interval.
 

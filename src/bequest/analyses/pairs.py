@@ -7,6 +7,7 @@ pre-trained model. Charts and verdicts group pairs by what they compare, in one 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 PRETRAINED = "P"
 
@@ -19,7 +20,16 @@ KINDS: dict[str, str] = {  # kind of pair -> colour (told apart in grey and by c
     "P & randinit": "#c2559d",
     "other": "#7f7f7f",
 }
-ARMS: dict[str, str] = {"finetune": "#2a78d6", "randinit": "#d95f26", "P": "#2e9e6b", "other": "#7f7f7f"}
+ARMS: dict[str, str] = {
+    "finetune": "#2a78d6",
+    "randinit": "#d95f26",
+    "meanvar": "#8a63d2",
+    "shuffled": "#b8860b",
+    "probe": "#c2559d",
+    "P": "#2e9e6b",
+    "other": "#7f7f7f",
+}
+CONTROLS = ("meanvar", "shuffled", "probe")  # the control arms
 
 
 def arm(name: str) -> str:
@@ -38,6 +48,39 @@ def same_init(a: str, b: str) -> bool:
 def repeats_init(name: str) -> bool:
     """Tell whether a run repeats the init of another one, as `randinit/0b` does; it is no replica of its own."""
     return re.fullmatch(r".+/\d+[a-z]", name) is not None
+
+
+def replicas(names: Iterable[str]) -> dict[str, list[str]]:
+    """Group the names of runs by arm, without those that repeat an init.
+
+    Args:
+        names: of runs.
+
+    Returns:
+        Arm -> its runs, arms in the order of `ARMS`, others after them in order of appearance.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if not repeats_init(name):
+            found.setdefault(arm(name), []).append(name)
+    return {which: found[which] for which in (*(known for known in ARMS if known in found), *found)}
+
+
+def replica_pairs(a: Iterable[str], b: Iterable[str]) -> list[tuple[str, str]]:
+    """Pair replica i of one arm with replica i of the other.
+
+    Args:
+        a: names of the runs of one arm.
+        b: names of the runs of the other.
+
+    Returns:
+        The pairs, in the order of `a`; two arms of one run each are a pair whatever their numbers.
+    """
+    left, right = list(a), list(b)
+    if len(left) == len(right) == 1:
+        return [(left[0], right[0])]
+    other = {name.partition("/")[2]: name for name in right}
+    return [(name, other[name.partition("/")[2]]) for name in left if name.partition("/")[2] in other]
 
 
 def kind(a: str, b: str) -> str:

@@ -50,7 +50,7 @@ def watch(
                         used[id(each)] = next(clock)
             return func(*args, **(kwargs or {}))
 
-    with _left_alone(model):
+    with left_alone(model):
         handles = [module.register_forward_pre_hook(hook(name)) for name, module in hooked.items()]
         try:
             with torch.no_grad(), Uses():
@@ -70,7 +70,7 @@ def _flat(arguments: Iterable[object]) -> Iterator[object]:
 
 
 @contextmanager
-def _left_alone(model: nn.Module) -> Iterator[None]:
+def left_alone(model: nn.Module) -> Iterator[None]:
     """Evaluation mode; on exit the modes, buffers and global random state are as they were, also on error."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [

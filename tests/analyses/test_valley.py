@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch import nn
+
+from bequest.analyses.valley import valley
+
+
+class Bowl(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList([nn.Linear(4, 1, bias=False)])
+
+    def forward(self, x):
+        return self.parts[0](x)[:, 0]
+
+
+def squares(outputs, targets):
+    return (outputs - targets).square().mean()
+
+
+FINAL = {"parts.0.weight": torch.tensor([[1.0, 2.0, -1.0, 0.5]])}
+INITIAL = {"parts.0.weight": torch.tensor([[3.0, 2.0, -1.0, 0.5]])}
+BATCHES = [(torch.eye(4), FINAL["parts.0.weight"][0])]
+
+
+def measured(**options):
+    return valley(Bowl(), INITIAL, FINAL, BATCHES, ["parts.0"], task=squares, **options)
+
+
+def test_the_valley_of_a_bowl_is_known():
+    result = measured(points=3, sigmas=[0.0, 0.5], draws=400)
+    for x, height in ((0.0, 1.0), (1.0, 0.25), (2.0, 0.0)):  # distance from the start; (2 - x)^2 / 4
+        assert result.value("valley", x=x, sigma=0.0) == pytest.approx(height, abs=1e-6)
+        row = result.select("valley", x=x, sigma=0.5).row(0, named=True)
+        assert row["low"] <= height + 0.25 <= row["high"] and row["n"] == 4
+    assert result.select("valley", sigma=0.0)["low"].is_null().all()
+
+
+def test_the_default_noise_is_relative_and_checkpoints_are_points():
+    result = measured(path=[{"parts.0.weight": torch.tensor([[3.0, 5.0, -1.0, 0.5]])}], draws=2)
+    assert result.rows["sigma_relative"].unique().sort().to_list() == pytest.approx([0, 0.1, 0.2, 0.5, 1, 2])
+    assert result.select("valley", sigma=0.0)["x"].to_list() == pytest.approx([0.0, 3.0, 2.0])
+    assert result.value("valley", sigma=0.0, x=3.0) == pytest.approx((4 + 9) / 4)
+
+
+def test_the_picture_has_a_panel_a_module_and_no_verdict():
+    result = measured(points=2, draws=1)
+    drawn = result.chart().to_dict()
+    assert drawn["mark"]["type"] == "rect" and drawn["title"] == "final, parts.0"
+    assert result.verdict == ()
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(KeyError, match=r"no module 'fc'; it has parts\.0"):
+        valley(Bowl(), INITIAL, FINAL, BATCHES, ["fc"], task=squares)
+    with pytest.raises(ValueError, match="at least 2 points"):
+        measured(points=1)

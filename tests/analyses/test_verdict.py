@@ -146,6 +146,8 @@ def test_every_analysis_judges_by_way_of_the_targets():
     for path in Path(bequest.analyses.__path__[0]).glob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == "verdict":
+                if ast.unparse(node.body[-1]) == "return ()":  # judges no claim
+                    continue
                 judges += 1
                 called = [one.func.id for one in ast.walk(node) if isinstance(one, ast.Call)]
                 assert "judge_targets" in called, f"{path.name} does not heed missing runs"

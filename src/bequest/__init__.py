@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bequest.analyses.barrier import barrier as barrier
+    from bequest.analyses.basin import basin as basin
+    from bequest.analyses.block_shuffle import block_shuffle as block_shuffle
+    from bequest.analyses.checkpoints import checkpoints as checkpoints
+    from bequest.analyses.connectivity import connect as connect
+    from bequest.analyses.criticality import criticality as criticality
     from bequest.analyses.distance import distance as distance
     from bequest.analyses.learning_curves import learning_curves as learning_curves
+    from bequest.analyses.matching import matching as matching
     from bequest.analyses.mistakes import mistakes as mistakes
+    from bequest.analyses.plane import plane as plane
     from bequest.analyses.result import Result as Result
     from bequest.analyses.similarity import similarity as similarity
+    from bequest.analyses.spectrum import spectrum as spectrum
+    from bequest.data.block_shuffle import shuffle_blocks as shuffle_blocks
+    from bequest.evaluation.matching import match as match
     from bequest.evaluation.predict import Predictions as Predictions
     from bequest.evaluation.predict import predict as predict
     from bequest.models.files import read_weights as read_weights
@@ -41,6 +51,17 @@ _HOMES = {
     "similarity": "bequest.analyses.similarity",
     "distance": "bequest.analyses.distance",
     "barrier": "bequest.analyses.barrier",
+    "basin": "bequest.analyses.basin",
+    "block_shuffle": "bequest.analyses.block_shuffle",
+    "checkpoints": "bequest.analyses.checkpoints",
+    "connect": "bequest.analyses.connectivity",
+    "criticality": "bequest.analyses.criticality",
+    "matching": "bequest.analyses.matching",
+    "plane": "bequest.analyses.plane",
+    "spectrum": "bequest.analyses.spectrum",
+    # images and weights to experiment with
+    "shuffle_blocks": "bequest.data.block_shuffle",
+    "match": "bequest.evaluation.matching",
 }
 
 __all__ = list(_HOMES)

@@ -114,7 +114,9 @@ def test_failures_are_escaped_too(nasty):
 def test_report_of_nothing():
     page = render(ReportInput("Empty"))
     read(page)
-    assert "No analysis has results" in page and prose(page).count("not measured") + page.count("not built yet") >= 11
+    assert (
+        "No analysis has results" in page and prose(page).count("not measured") + page.count("not in studies yet") >= 11
+    )
     assert len(page) < 60_000  # without charts there is no need of Vega
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from bequest.analyses.result import Result
 from bequest.analyses.verdict import CLAIMS, STATUSES, Verdict
 from bequest.report.contents import Failure
+from bequest.study.spec import Analyses
 
 JUDGES: dict[str, tuple[str, ...]] = {  # claim -> analyses that can judge it, the best one first
     "C1": ("learning_curves",),
@@ -107,6 +108,10 @@ def _slot(
             return Slot(claim, CLAIMS[claim], "not judged", "none", note=note, analysis=name)
         if any(name in failure.step for failure in failures):
             return Slot(claim, CLAIMS[claim], "failed", "failed", note=f"A step of {words} failed.")
-    if any(importlib.util.find_spec(f"bequest.analyses.{name}") for name in judges):
+    built = [name for name in judges if importlib.util.find_spec(f"bequest.analyses.{name}")]
+    if built and not set(built) & Analyses.model_fields.keys():
+        note = f"Bequest measures {words} from Python; a study cannot ask for it yet."
+        return Slot(claim, CLAIMS[claim], "not in studies yet", "none", note=note)
+    if built:
         return Slot(claim, CLAIMS[claim], "not measured", "none", note=f"The study did not ask for {words}.")
     return Slot(claim, CLAIMS[claim], "not built yet", "none", note=f"Bequest has no analysis {words} yet.")

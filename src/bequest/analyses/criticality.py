@@ -306,8 +306,13 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     rows = rows.with_columns(names.map_elements(lambda one: one if one in ARMS else "other", return_dtype=pl.String))
     present = [name for name in ARMS if name in set(rows["arm"])]
     modules = rows.filter(pl.col("module") != "*").sort("depth")["module"].unique(maintain_order=True).to_list()
-    colour = alt.Color("arm:N", title="arm", scale=alt.Scale(domain=present, range=[ARMS[name] for name in present]))
-    y = alt.Y("module:N", title="module, from input to output", sort=modules)
+    colour = alt.Color(
+        "arm:N",
+        title="arm",
+        legend=alt.Legend(orient="top"),
+        scale=alt.Scale(domain=present, range=[ARMS[name] for name in present]),
+    )
+    y = alt.Y("module:N", title=None, sort=modules)
     lower = _errors(rows, colour, y, present)
     mu = _placed(rows.filter(metric="mu"))
     if mu.is_empty():
@@ -321,10 +326,10 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
         alt.Chart(mu)
         .mark_point(filled=True, size=60, opacity=0.7)
         .encode(
-            alt.X("shown:Q", title="criticality mu", scale=alt.Scale(type="log")),
+            alt.X("shown:Q", title="criticality mu", axis=alt.Axis(tickCount=5), scale=alt.Scale(type="log")),
             y,
             colour,
-            alt.Shape("kind:N", title="mu", scale=shapes),
+            alt.Shape("kind:N", title=None, legend=alt.Legend(orient="bottom", columns=1), scale=shapes),
             tooltip=["a:N", "module:N", alt.Tooltip("mu:N", title="mu")],
         )
         .properties(width=230, height={"step": 16})
@@ -358,15 +363,17 @@ def _errors(rows: pl.DataFrame, colour: Any, y: Any, present: Sequence[str]) -> 
     )
     shapes = alt.Scale(domain=list(kinds.values()), range=["circle", "cross"])
     percent = rows.filter(metric="rewind_error")["unit"].to_list()[:1] == ["share"]
-    title = "error with the module exchanged minus final" if percent else "loss with the module exchanged minus final"
+    axis_title = (
+        "error with the module exchanged minus final" if percent else "loss with the module exchanged minus final"
+    )
     dots = (
         alt.Chart(data)
         .mark_point(filled=True, size=60, opacity=0.7)
         .encode(
-            alt.X("rise:Q", title=title, axis=alt.Axis(format="~%") if percent else alt.Axis()),
+            alt.X("rise:Q", title=axis_title, axis=alt.Axis(format="~%") if percent else alt.Axis()),
             y,
             colour,
-            alt.Shape("kind:N", title="module", scale=shapes),
+            alt.Shape("kind:N", title=None, legend=alt.Legend(orient="bottom"), scale=shapes),
             tooltip=["a:N", "module:N", "kind:N", alt.Tooltip("value:Q", title="error", format=".3f")],
         )
     )
@@ -384,4 +391,5 @@ def _errors(rows: pl.DataFrame, colour: Any, y: Any, present: Sequence[str]) -> 
         )
         for place, name in enumerate(present)
     ]
-    return alt.layer(dots, *texts).properties(width=230, height={"step": 16})
+    above = alt.TitleParams("at the right: size of the move", anchor="end", fontSize=11, fontWeight="normal", offset=2)
+    return alt.layer(dots, *texts).properties(width=230, height={"step": 16}, title=above)

@@ -224,7 +224,8 @@ def _valley(
     """Search for the least mu of one module whose rewinding is not accepted."""
     # cross-entropy and error are never negative; of a caller's own loss that is not known
     lowest = 0.0 if protocol.task.name == "classification" else None
-    batches, draws = len(replay), len(noise.seeds)
+    draws = len(noise.seeds)
+    batches = len(replay) if stage.calibration is None else 1  # a refit is dear: then a cell is a whole draw
     reference: list[Seen] = []
 
     def looked(position: float, sigma: float, complete: bool = False) -> float:
@@ -234,7 +235,11 @@ def _valley(
             draw = number % draws
             stage.put(values, noise.draw(draw), sigma)
             stage.refit()
-            found = cell_objective(replay, (number + number // draws) % batches, protocol.task, protocol.objective)
+            if stage.calibration is None:
+                place = (number + number // draws) % batches
+                found = cell_objective(replay, place, protocol.task, protocol.objective)
+            else:
+                found = mean_objective(replay, protocol.task, protocol.objective)
             stage.restore()
             return found
 

@@ -4,7 +4,7 @@ from bequest.analyses.result import table
 from bequest.analyses.verdict import CLAIMS, STATUSES
 from bequest.report.contents import Failure
 from bequest.report.verdicts import JUDGES, SHAPES, slots
-from bequest.study.spec import Analyses
+from bequest.study.options import Analyses
 
 
 def test_every_claim_has_a_judge_and_every_status_a_drawing():

@@ -161,14 +161,17 @@ class Survey:
     def _lengths(self) -> Tensor:
         return simplex.half_normal(self.samples, self._generator(2))
 
+    def _stream(self, purpose: int) -> int:
+        return (self.seed * 1_000_003 + purpose) % 2**63  # any seed, also one of 63 bits
+
     def _generator(self, purpose: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed * 1_000_003 + purpose)
+        return torch.Generator().manual_seed(self._stream(purpose))
 
     def _probes(self, direction: Direction, delta: float) -> list[tuple[Tensor, Noise | None]]:
         starts, ends = self._rays
         if direction == "random":
             # The rays of a pair leave on opposite sides: in a bowl, one noise for both goes up here and down there.
-            noises = [Noise(delta, self.seed * 1_000_003 + 10 + place // 2) for place in range(self.samples)]
+            noises = [Noise(delta, self._stream(10 + place // 2)) for place in range(self.samples)]
             return list(zip(ends, noises, strict=True))
         return [(point, None) for point in simplex.beyond(starts, ends, delta * self._lengths, self.inner)]
 

@@ -55,22 +55,36 @@ WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the char
         "between two. BatchNorm statistics are measured again at each point; the naive curve, which does not, shows "
         "how much of a hump would be an artefact.",
     ),
-    "basin": ("Basin", "Whether the models lie in one convex region of low error, and not only on a line."),
+    "basin": (
+        "Basin",
+        "Inside the set of all mixes of an arm's replicas the error hardly changes if `rise` and `eps` are near 0. "
+        "Delta says how far outside it the wall stands, in random directions and in those that lead away from the set.",
+    ),
     "connectivity": (
         "Connecting paths",
-        "The error along a trained, curved path, beside that along the straight line.",
+        "A solid curve that stays flat where the dashed line rises is a path around the barrier. A path that was not "
+        "found is no proof that there is none.",
+    ),
+    "matching": (
+        "Matched networks",
+        "A barrier that matching removes was one of channel order. What is left is an upper bound: the best "
+        "permutation is unknown, and narrow networks match less well.",
     ),
     "criticality": (
         "Module criticality",
-        "How much one module can be moved back to its start before the error rises. High values mark modules that "
-        "training could not have left alone. Compare with the size of the move, given beside it.",
+        "A module far to the right in mu, or with a large rise after rewinding, has to be what it became. Compare "
+        "drops only beside the size of the move, and leave the head of a fine-tuned model out, as it is new.",
     ),
     "checkpoints": (
         "Pre-training checkpoints",
         "The error after fine-tuning from each checkpoint of the pre-training. The point to the right of which the "
         "curve is flat is the earliest checkpoint that is enough.",
     ),
-    "spectrum": ("Spectrum", "The singular values of the weights, module by module."),
+    "spectrum": (
+        "Spectrum",
+        "How many directions the weights of each module use. An overlap far above the grey line means that two runs "
+        "moved along the same directions.",
+    ),
 }
 
 

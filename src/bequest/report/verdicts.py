@@ -14,7 +14,7 @@ import polars as pl
 from bequest.analyses.result import Result
 from bequest.analyses.verdict import CLAIMS, STATUSES, Verdict
 from bequest.report.contents import Failure
-from bequest.study.spec import Analyses
+from bequest.study.options import Analyses
 
 JUDGES: dict[str, tuple[str, ...]] = {  # claim -> analyses that can judge it, the best one first
     "C1": ("learning_curves",),

@@ -25,6 +25,7 @@ from bequest.study.store import file_hash
 from bequest.training.recipe import Recipe
 from bequest.training.seeds import fold
 
+DEEPER = ("basin", "connectivity", "matching", "criticality", "spectrum")  # they draw, so they have seeds
 LEAST_TEST = 4  # the unbiased estimate of similarity needs four images
 
 
@@ -258,6 +259,11 @@ class _Planner:
         elif analysis in ("similarity", "distance"):
             inputs["pretrained"] = pretrained
             cost = (len(runs) + 1) * tests
+        elif analysis in DEEPER:
+            arguments = arguments | {"seed": fold(self.study.seed, analysis)}
+            if analysis == "connectivity":
+                arguments["batch_size"] = self.study.arms.recipe.batch_size
+            cost = 30 * len(runs) * tests
         elif analysis == "barrier":
             cost = arguments["points"] * len(runs) * (tests + 2 * self._images(target.data, target.shots) / 4)
         return make(analysis, arguments, inputs, f"{name}: measure {analysis.replace('_', ' ')}", cost)

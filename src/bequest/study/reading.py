@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from bequest.study.options import USUAL
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
 
@@ -163,7 +164,7 @@ def _override(content: dict[str, Any], override: str) -> tuple[Location, str]:
         parts = ["analyses", *parts]
     if parts[0] == "analyses" and len(parts) > 1 and content.get("analyses") in (None, {}):
         # none named means all; to name one now would leave out the others
-        content["analyses"] = {name: {} for name in _fields_at(["analyses"])}
+        content["analyses"] = {name: {} for name in USUAL}
     inner = content
     for part in parts[:-1]:
         step = inner.setdefault(part, {})

@@ -57,7 +57,7 @@ def learning_curves(
     folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context
 ) -> None:
     """Compare how the runs of a target learned."""
-    trajectories = {name: run_of(artefact) for name, artefact in _runs(inputs).items()}
+    trajectories = {name: run_of(artefact) for name, artefact in runs_among(inputs).items()}
     choices = {name.split("/")[1]: found.rows() for name, found in inputs.items() if name.startswith("choice/")}
     result = learning_curves_.learning_curves(
         trajectories,
@@ -65,26 +65,26 @@ def learning_curves(
         tried={arm_name: rows["learning_rate"].to_list() for arm_name, rows in choices.items()},
         chosen={arm_name: rows.filter("chosen")["learning_rate"][0] for arm_name, rows in choices.items()},
     )
-    _write(folder, arguments, inputs, result)
+    write_result(folder, arguments, inputs, result)
 
 
 def mistakes(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Compare which test images the runs of a target get wrong."""
-    given = {name: open_predictions(artefact) for name, artefact in _runs(inputs, "predictions/").items()}
+    given = {name: open_predictions(artefact) for name, artefact in runs_among(inputs, "predictions/").items()}
     classes = open_packed(inputs["images"].folder).classes
-    _write(folder, arguments, inputs, mistakes_.mistakes(given, classes=classes))
+    write_result(folder, arguments, inputs, mistakes_.mistakes(given, classes=classes))
 
 
 def similarity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Compare the features of the runs, and of P, on the images of a split."""
     packed = open_packed(inputs["images"].folder)
-    models = {name: _loaded(artefact, context) for name, artefact in _runs(inputs).items()}
+    models = {name: _loaded(artefact, context) for name, artefact in runs_among(inputs).items()}
     template = next(iter(models.values()))
     shown = evaluation_batches(packed, arguments["split"], arguments, arguments["batch_size"])
     names = [module.name for module in modules(template, next(iter(shown))[0])]
     notes = {}
     if "pretrained" in inputs:
-        models[PRETRAINED] = _model(next(iter(_runs(inputs).values())), context)
+        models[PRETRAINED] = empty_model(inputs, context)
         weights = transfer(run_of(inputs["pretrained"]).checkpoints["last"], template)
         if has_batchnorm(template):  # with the source's statistics the features would differ by those alone
             weights = refit_batchnorm(template, weights, evaluation_batches(packed, "train", arguments))
@@ -103,14 +103,14 @@ def similarity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, 
         array = array[kept] if a == PRETRAINED else array
         arrays[pair] = array[:, kept] if b == PRETRAINED else array
     rows = result.rows.filter(~fresh.fill_null(value=False))
-    _write(folder, arguments, inputs, Result(result.analysis, rows, arrays))
+    write_result(folder, arguments, inputs, Result(result.analysis, rows, arrays))
 
 
 def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Measure how far the runs moved, and how far they are from each other and from P."""
     packed = open_packed(inputs["images"].folder)
-    runs = {name: run_of(artefact).checkpoints for name, artefact in _runs(inputs).items()}
-    model = _model(next(iter(_runs(inputs).values())), context)
+    runs = {name: run_of(artefact).checkpoints for name, artefact in runs_among(inputs).items()}
+    model = empty_model(inputs, context)
     example = next(iter(evaluation_batches(packed, "test", arguments)))[0][:2]
     units = modules(model, example)
     last = {name: checkpoints["last"] for name, checkpoints in runs.items()}
@@ -124,24 +124,24 @@ def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
             model.load_state_dict(start[name])
             pair = {PRETRAINED: transfer(pretrained, model), name: last[name]}
             rows.append(distance_.distances(pair, modules=units).rows)
-    _write(folder, arguments, inputs, Result("distance", pl.concat(rows, how="diagonal_relaxed")))
+    write_result(folder, arguments, inputs, Result("distance", pl.concat(rows, how="diagonal_relaxed")))
 
 
 def barrier(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Measure error and loss on the line between pairs of runs."""
     packed = open_packed(inputs["images"].folder)
-    runs = _runs(inputs)
+    runs = runs_among(inputs)
     ends = {name: run_of(artefact).checkpoints["last"] for name, artefact in runs.items()}
     chosen = default_pairs(list(ends)) if arguments["pairs"] == "default" else list(combinations(ends, 2))
     result = barrier_.barrier(
-        _model(next(iter(runs.values())), context),
+        empty_model(inputs, context),
         ends,
         {split: evaluation_batches(packed, split, arguments) for split in arguments["splits"]},
         points=arguments["points"],
         calibration=evaluation_batches(packed, "train", arguments),
         pairs=chosen,
     )
-    _write(folder, arguments, inputs, result)
+    write_result(folder, arguments, inputs, result)
 
 
 def default_pairs(names: list[str]) -> list[tuple[str, str]]:
@@ -159,8 +159,14 @@ def open_predictions(artefact: Artefact) -> Predictions:
     return Predictions(tensors["outputs"], tensors["targets"])
 
 
-def _runs(inputs: Mapping[str, Artefact], prefix: str = "run/") -> dict[str, Artefact]:
+def runs_among(inputs: Mapping[str, Artefact], prefix: str = "run/") -> dict[str, Artefact]:
+    """Give the runs among the inputs of a step, by name, in the order of the plan."""
     return {name.removeprefix(prefix): artefact for name, artefact in inputs.items() if name.startswith(prefix)}
+
+
+def empty_model(inputs: Mapping[str, Artefact], context: Context) -> nn.Module:
+    """Open the network of the runs among the inputs, with a head for their classes and weights of no meaning."""
+    return _model(next(iter(runs_among(inputs).values())), context)
 
 
 def _model(run: Artefact, context: Context) -> nn.Module:
@@ -180,11 +186,19 @@ def _chance(inputs: Mapping[str, Artefact]) -> float:
 
 def _train_errors(inputs: Mapping[str, Artefact]) -> dict[str, float]:
     """The error of each run on train after its last epoch."""
-    rows = {name: artefact.rows().filter(pl.col("split") == "train") for name, artefact in _runs(inputs).items()}
+    rows = {name: artefact.rows().filter(pl.col("split") == "train") for name, artefact in runs_among(inputs).items()}
     return {name: float(row.sort("epoch")["error"][-1]) for name, row in rows.items()}
 
 
-def _write(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], result: Result) -> None:
+def write_result(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], result: Result) -> None:
+    """Write the rows of an analysis with its target and the runs that were planned and are not there.
+
+    Args:
+        folder: gets `rows.parquet`, and `arrays.safetensors` if there are arrays.
+        arguments: `target`, and `runs`, the names of those planned.
+        inputs: what was there.
+        result: what was measured.
+    """
     missing = [run for run in arguments["runs"] if not {f"run/{run}", f"predictions/{run}"} & inputs.keys()]
     failed = table(result.analysis, [{"metric": MISSING_RUN, "a": run} for run in missing])
     rows = pl.concat([result.rows, failed], how="diagonal_relaxed") if missing else result.rows

@@ -161,7 +161,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     for part in rows.partition_by("target", maintain_order=True):
         title = str(part["target"][0]) if targets > 1 else ""
         panes += [pane.properties(width=280, height=220, title=title) for pane in _panes(part)]
-    drawn: altair.TopLevelMixin = alt.concat(*panes, columns=2).resolve_scale(color="independent")
+    drawn: altair.TopLevelMixin = alt.concat(*panes, columns=1).resolve_scale(color="independent")
     return drawn
 
 

@@ -15,7 +15,7 @@ import polars as pl
 from bequest.analyses.pairs import ARMS
 from bequest.analyses.result import Result
 
-DRAWN_BY_SPLIT = ("barrier",)  # analyses whose chart has a panel a split: one box each, so that none is cut off
+DRAWN_BY_SPLIT = ("barrier", "connectivity", "matching")  # a panel a split: one box each, so that none is cut off
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the char
     ),
     "basin": (
         "Basin",
-        "Inside the set of all mixes of an arm's replicas the error hardly changes if `rise` and `eps` are near 0. "
+        "Inside the set of all mixes of an arm's replicas the error hardly changes if rise and eps are near 0. "
         "Delta says how far outside it the wall stands, in random directions and in those that lead away from the set.",
     ),
     "connectivity": (

@@ -30,10 +30,18 @@ def test_value_finds_the_one_number():
     assert result.select("error", **{"class": None}).height == 1
 
 
-@pytest.mark.parametrize("where", [{}, {"a": "nobody"}])
-def test_value_of_none_or_several_is_refused(where):
-    with pytest.raises(KeyError, match=r"rows have metric 'error'.*Metrics here: error, loss"):
-        Result("mistakes", table("mistakes", ROWS)).value("error", **where)
+def test_value_of_none_names_the_nearest_metric_and_all_there_are():
+    with pytest.raises(KeyError, match=r"0 rows have metric 'eror'.*Did you mean 'error'\? Metrics here: error, loss"):
+        Result("mistakes", table("mistakes", ROWS)).value("eror")
+
+
+def test_value_of_several_says_in_what_they_differ():
+    with pytest.raises(KeyError, match=r"2 rows have metric 'error'.*They differ in a: \['finetune/0', 'finetune/1'\]"):
+        Result("mistakes", table("mistakes", ROWS)).value("error")
+
+
+def test_a_result_is_shown_by_its_metrics():
+    assert repr(Result("mistakes", table("mistakes", ROWS))) == "Result(mistakes: 3 rows; metrics: error, loss)"
 
 
 def test_unknown_column_is_named():

@@ -94,6 +94,17 @@ def test_status_show_and_report_look_at_a_study(finished, bequest, tmp_path):
     assert (copy / "report.html").is_file()
 
 
+def test_pretrained_weights_can_come_from_a_file_with_another_head(finished, study_file, bequest, tmp_path):
+    by_label = {json.loads((p / "spec.json").read_text())["label"]: p for p in folders(finished, "train")}
+    weights = by_label["pre-train on fonts"] / "checkpoints" / "last.safetensors"
+    folder = tmp_path / "digits"
+    ran = bequest("run", study_file, f"source={{weights: {weights}}}", "--folder", folder)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "read the pre-trained weights: done" in ran.stdout
+    found, expected = (rows(place, "similarity").filter(metric="cka") for place in (folder, finished))
+    assert found.equals(expected)  # the same P by another way
+
+
 def test_a_run_whose_loss_is_not_finite_fails_alone(study_file, bequest, tmp_path):
     folder = tmp_path / "digits"
     changes = ["model=fixup_resnet8", "arms.learning_rates={finetune: [0.01], randinit: [100]}", "arms.recipe.warmup=0"]

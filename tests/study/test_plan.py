@@ -74,9 +74,10 @@ def test_without_a_sweep_the_recipes_rate_is_used_and_part_of_the_identity():
     assert planned.runs["one"]["finetune/0"].arguments["recipe"]["learning_rate"] == 0.07
 
 
-def test_with_a_sweep_the_recipes_rate_changes_nothing():
+def test_beside_a_sweep_the_recipes_rate_is_refused_as_it_would_change_nothing():
     recipe = ASKED["arms"]["recipe"] | {"learning_rate": 0.9}
-    assert changed(arms=ASKED["arms"] | {"recipe": recipe}) == set()
+    with pytest.raises(ValueError, match="has no influence beside learning_rates"):
+        made(arms=ASKED["arms"] | {"recipe": recipe})
 
 
 def test_more_points_on_the_line_change_the_barrier_alone():

@@ -7,6 +7,7 @@ and every sentence of a report can be made again from the saved table.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +55,10 @@ def table(analysis: str, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     return frame.with_columns(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
 
 
-@dataclass(frozen=True)
+NUMBERS = {"value", "low", "high", "n", "unit", "note"}  # what a row says, not what it is about
+
+
+@dataclass(frozen=True, repr=False)
 class Result:
     """The outcome of one analysis.
 
@@ -103,12 +107,28 @@ class Result:
         """
         rows = self.select(metric, **where)
         if rows.height != 1:
-            known = ", ".join(self.rows["metric"].unique().sort().to_list())
-            raise KeyError(
-                f"{self.analysis}: {rows.height} rows have metric {metric!r} and {where}; one was asked for. "
-                f"Metrics here: {known}"
-            )
+            raise KeyError(self._ambiguous(rows, metric, where))
         return float(rows["value"][0])
+
+    def _ambiguous(self, rows: pl.DataFrame, metric: str, where: Mapping[str, Any]) -> str:
+        """Say why a value was not the only one, and what would make it so."""
+        said = f"{self.analysis}: {rows.height} rows have metric {metric!r} and {dict(where)}; one was asked for. "
+        if not rows.height:
+            known = self.rows["metric"].unique().sort().to_list()
+            close = difflib.get_close_matches(metric, known, n=1)
+            return said + (f"Did you mean {close[0]!r}? " if close else "") + f"Metrics here: {', '.join(known)}"
+        free = {
+            name: rows[name].unique(maintain_order=True).to_list()
+            for name in rows.columns
+            if name not in NUMBERS | where.keys()
+        }
+        several = {name: values[:4] for name, values in free.items() if len(values) > 1}
+        return said + "They differ in " + "; ".join(f"{name}: {values}" for name, values in several.items())
+
+    def __repr__(self) -> str:
+        metrics = ", ".join(self.rows["metric"].unique(maintain_order=True).to_list())
+        arrays = f", {len(self.arrays)} arrays" if self.arrays else ""
+        return f"Result({self.analysis}: {self.rows.height} rows{arrays}; metrics: {metrics})"
 
     def chart(self) -> altair.TopLevelMixin:
         """Draw the rows.

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import uuid
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,9 +140,16 @@ def _read_one(path: Path) -> dict[str, Tensor]:
 
 def _unpickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch advises to run the file; ours says not to
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except UnpicklingError as error:
         wants = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if wants is None and "weights_only" in str(error):
+            raise ValueError(
+                f"{path} holds code, not only tensors. It was not run. If you trust the file, open it where it was "
+                "made and save its state_dict() as .safetensors"
+            ) from error
         if wants is None:
             raise ValueError(f"{path} is damaged or not a file of weights: {_first_line(error)}") from error
         raise ValueError(

@@ -52,7 +52,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         mistakes=tuple(_mistakes(plan, store, opened)),
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
         repeat=(f"bequest run {store.root / 'study.yaml'} --folder {store.root}",),
-        failures=tuple(_failures(plan, store)),
+        failures=failures(plan, store),
     )
 
 
@@ -165,8 +165,11 @@ def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[M
                 yield MistakePicture(group, packed.pixels[index], truth, tuple(answers), target)
 
 
-def _failures(plan: Plan, store: Store) -> Iterator[Failure]:
-    for step in plan.steps():
-        failure = None if store.has(step) else store.failure(step)
-        if failure:
-            yield Failure(step.label, str(failure["message"]), str(failure["traceback"])[-2000:])
+def failures(plan: Plan, store: Store) -> tuple[Failure, ...]:
+    """Give the steps that failed, with their message and the end of their traceback."""
+    told = [(step, store.failure(step)) for step in plan.steps() if not store.has(step)]
+    return tuple(
+        Failure(step.label, str(failure["message"]), str(failure["traceback"])[-2000:])
+        for step, failure in told
+        if failure
+    )

@@ -22,7 +22,7 @@
       legend: {
         ...text, orient: "bottom", columns: Math.max(1, Math.floor(width / 165)), labelLimit: 220, symbolOpacity: 1,
         symbolBaseFillColor: colour("--soft"), symbolBaseStrokeColor: colour("--soft"),
-        layout: { bottom: { direction: width < 420 ? "vertical" : "horizontal", anchor: "start", margin: 18 } },
+        layout: { bottom: { direction: width < 700 ? "vertical" : "horizontal", anchor: "start", margin: 18 } },
       },
       text: { color: colour("--ink") },
       rule: { color: colour("--soft") },

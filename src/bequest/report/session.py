@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bequest.report.gathering import gather, results
+from bequest.report.gathering import failures, gather, results
 from bequest.report.headline import headlines
 from bequest.report.page import write_report
 from bequest.report.verdicts import slots
@@ -93,7 +93,7 @@ def print_results(place: Path) -> None:
     console.print("mean error after the last epoch, on test", highlight=False)
     console.print(numbers)
     table = Table("", "claim", "verdict", "why", box=None, padding=(0, 1))
-    for slot in slots(found):
+    for slot in slots(found, failures(made, store)):
         why = " ".join(f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts)
         table.add_row(slot.claim, slot.text, slot.word, why or slot.note)
     console.print(table)

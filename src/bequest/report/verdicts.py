@@ -106,7 +106,7 @@ def _slot(
         if name in verdicts:
             note = f"The results of {words} lack the arms that this claim is about."
             return Slot(claim, CLAIMS[claim], "not judged", "none", note=note, analysis=name)
-        if any(name in failure.step for failure in failures):
+        if any(name.replace("_", " ") in failure.step.replace("_", " ") for failure in failures):
             return Slot(claim, CLAIMS[claim], "failed", "failed", note=f"A step of {words} failed.")
     built = [name for name in judges if importlib.util.find_spec(f"bequest.analyses.{name}")]
     if built and not set(built) & Analyses.model_fields.keys():

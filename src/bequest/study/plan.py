@@ -265,7 +265,8 @@ class _Planner:
                 arguments["batch_size"] = self.study.arms.recipe.batch_size
             cost = 30 * len(runs) * tests
         elif analysis == "barrier":
-            cost = arguments["points"] * len(runs) * (tests + 2 * self._images(target.data, target.shots) / 4)
+            # naive, calibration and refitted passes at each point of about as many lines as there are runs
+            cost = arguments["points"] * (len(runs) + 1) * (2 * tests + 3 * self._images(target.data, target.shots) / 4)
         return make(analysis, arguments, inputs, f"{name}: measure {analysis.replace('_', ' ')}", cost)
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from bequest.study.step import Step
 
+PATIENCE = 30.0  # seconds without a line
 WORDS = {"done": "done", "there": "there already", "failed": "FAILED", "left out": "left out: an input failed"}
 
 
@@ -60,13 +61,21 @@ class Lines:
         self._console = console
         self._estimate = Estimate(steps)
         self._number, self._count = 0, len(steps)
+        self._step: Step | None = None
+        self._said = 0.0
 
     def begins(self, step: Step) -> None:
         """Count the step."""
         self._number += 1
+        self._step, self._said = step, time.monotonic()
 
     def goes_on(self, share: float) -> None:
-        """Say nothing: a line a step is enough."""
+        """Say how far a long step is, twice a minute."""
+        if self._step is None or time.monotonic() - self._said < PATIENCE:
+            return
+        self._said = time.monotonic()
+        left = spoken(self._estimate.left(share * self._step.cost))
+        self.says(f"[{self._number}/{self._count}] {self._step.label}: {share:.0%}; {left}")
 
     def ends(self, step: Step, outcome: str, seconds: float) -> None:
         """Print a line, unless the result was there."""

@@ -75,6 +75,8 @@ def check(content: dict[str, Any], where: Callable[[Location], str] = lambda loc
 def dump(study: Study) -> str:
     """Write a study as YAML, with every default spelled out; `read_study` gives the same study back."""
     content = study.model_dump(mode="json", exclude_none=True)
+    if any(study.arms.learning_rates.values()):
+        del content["arms"]["recipe"]["learning_rate"]  # the sweep gives it, and a study that names both is refused
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

@@ -65,6 +65,9 @@ class Arms(Part):
                 raise ValueError(f"{arm} is not named; give both arms equally many learning rates")
         for arm, rates in self.learning_rates.items():
             refuse_twice(arm, [f"{rate:g}" for rate in rates])  # so they are told apart in the results
+        swept = any(self.learning_rates.values())
+        if swept and "learning_rate" in self.recipe.model_fields_set:
+            raise ValueError("recipe.learning_rate has no influence beside learning_rates; leave one of them out")
         counts = {arm: len(rates) for arm, rates in self.learning_rates.items()}
         if len(set(counts.values())) > 1:
             numbers = " and ".join(f"{count} for {arm}" for arm, count in counts.items())

@@ -21,7 +21,7 @@ from bequest.study.step import Context
 from bequest.study.store import Artefact
 from bequest.training.loop import Examples, train
 from bequest.training.recipe import Recipe
-from bequest.training.trajectory import Trajectory, doubling_epochs
+from bequest.training.trajectory import Trajectory, doubling_epochs, metrics_table
 from bequest.weights.algebra import Weights
 
 
@@ -63,6 +63,7 @@ def import_weights(
     (folder / "checkpoints").mkdir(exist_ok=True)
     weights = read_weights(Path(arguments["path"]))
     write_weights(weights, folder / "checkpoints" / "last.safetensors")
+    metrics_table([]).write_parquet(folder / "rows.parquet")  # nothing is known of how they were trained
     _write(folder / "run.json", {"arm": "P", "model": arguments["model"]})
 
 

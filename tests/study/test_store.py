@@ -99,6 +99,8 @@ def test_write_whole_replaces_in_one_move(tmp_path):
     write_whole(path, "new")
     assert path.read_text() == "new"
     assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
+    (tmp_path / "plain").write_text("")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # others may read a report, as any file
 
 
 def test_the_manifest_is_plain_json(store):

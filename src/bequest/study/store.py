@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -247,10 +246,9 @@ def told(root: Path, reasons: Mapping[int, str] = FORBIDDEN) -> Iterator[None]:
 def write_whole(path: Path, text: str) -> None:
     """Write a text file in one move: the old content or the new, never a part."""
     with told(path.parent):
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            opened.write(text)
-        Path(aside).replace(path)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
 
 
 def _write_json(path: Path, content: Any) -> None:

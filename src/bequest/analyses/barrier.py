@@ -34,6 +34,7 @@ from bequest.analyses.conditions import untrained
 from bequest.analyses.groups import SAME_INIT, Group, grouped, ranged
 from bequest.analyses.intervals import Interval, share_interval
 from bequest.analyses.pairs import KINDS, kind
+from bequest.analyses.panels import by_target_and_split
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets
 from bequest.evaluation import tasks
@@ -355,18 +356,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     Returns:
         The chart; a curve that stays below the straight line between its ends has no barrier.
     """
-    import altair as alt
-
-    data = rows.filter(pl.col("metric").is_in(["error", "error_naive"]))
-    panels = data.partition_by("target", "split", maintain_order=True)
-    if len(panels) == 1:
-        single: altair.TopLevelMixin = _panel(panels[0]).properties(width="container", height=300)
-        return single
-    titles = [", ".join(part[name][0] for name in ("target", "split") if part[name][0]) for part in panels]
-    small = [
-        _panel(part).properties(width=280, height=240, title=name) for part, name in zip(panels, titles, strict=True)
-    ]
-    return alt.concat(*small, columns=2)
+    return by_target_and_split(rows.filter(pl.col("metric").is_in(["error", "error_naive"])), _panel)
 
 
 def _panel(data: pl.DataFrame) -> Any:

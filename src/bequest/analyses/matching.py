@@ -33,6 +33,7 @@ from torch import nn
 from bequest.analyses.groups import Group, grouped, ranged
 from bequest.analyses.intervals import share_interval
 from bequest.analyses.pairs import kind
+from bequest.analyses.panels import by_target_and_split
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict
 from bequest.evaluation import tasks
@@ -255,18 +256,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     Returns:
         The chart.
     """
-    import altair as alt
-
-    data = rows.filter(metric="error")
-    panels = data.partition_by("target", "split", maintain_order=True)
-    if len(panels) == 1:
-        single: altair.TopLevelMixin = _panel(panels[0]).properties(width="container", height=300)
-        return single
-    titles = [", ".join(part[name][0] for name in ("target", "split") if part[name][0]) for part in panels]
-    small = [
-        _panel(part).properties(width=280, height=240, title=name) for part, name in zip(panels, titles, strict=True)
-    ]
-    return alt.concat(*small, columns=2)
+    return by_target_and_split(rows.filter(metric="error"), _panel)
 
 
 def _panel(data: pl.DataFrame) -> Any:

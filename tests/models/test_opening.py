@@ -98,7 +98,7 @@ def test_own_functions_that_do_not_work(own: str) -> None:
         "no_such_package:f": "cannot import no_such_package .*PYTHONPATH",
         ":f": "package.module:function",
         f"{own}:": "package.module:function",
-        "timm:resnet50": "timm: models are not supported yet",
+        "timm:": "names no model; say timm:NAME",
     }.items():
         with pytest.raises(ValueError, match=message):
             open_model(name)

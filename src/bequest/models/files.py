@@ -15,16 +15,21 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bequest.models.lazy import open_weights
+from bequest.models.adapters import is_adapter, open_merged
+from bequest.models.lazy import LazyWeights, open_plain
 from bequest.weights.algebra import Weights
 
 
-def read_weights(path: str | Path, *, nest: str | None = None, trust_pickle: bool = False) -> dict[str, Tensor]:
-    """Read weights; nothing in the file is ever run.
+def read_weights(
+    path: str | Path, *, base: str | Path | None = None, nest: str | None = None, trust_pickle: bool = False
+) -> dict[str, Tensor]:
+    """Read weights; nothing in the file is run unless it is trusted.
 
     Args:
-        path: a `.safetensors` file; a `*.index.json` of a sharded one, or a folder with either; or a `.pt`, `.pth`,
-            `.bin` or `.ckpt` file with a state dict, bare or under `state_dict`, `model`, `ema` and the like.
+        path: a `.safetensors` file; a `*.index.json` of a sharded one, or a folder with either; a `.pt`, `.pth`,
+            `.bin` or `.ckpt` file with a state dict, bare or under `state_dict`, `model`, `ema` and the like; or a
+            folder with a LoRA adapter, which is merged onto its base.
+        base: path of an adapter's base; None for the one that it names.
         nest: under which name the state dict of a pickled file lies, where there are several (`model` and `ema`).
         trust_pickle: run what a pickled file wants to run. Only for files that you made.
 
@@ -37,7 +42,31 @@ def read_weights(path: str | Path, *, nest: str | None = None, trust_pickle: boo
         ValueError: if it is damaged, of an unknown kind, wants to run code, holds no weights, or tensors that claim to
             be larger than the file.
     """
-    return open_weights(path, nest=nest, trust_pickle=trust_pickle).in_memory()
+    return open_weights(path, base=base, nest=nest, trust_pickle=trust_pickle).in_memory()
+
+
+def open_weights(
+    path: str | Path, *, base: str | Path | None = None, nest: str | None = None, trust_pickle: bool = False
+) -> LazyWeights:
+    """Open weights that are read one tensor at a time, so that they may be larger than the memory.
+
+    Args:
+        path: as in `read_weights`.
+        base: path of an adapter's base; None for the one that it names.
+        nest: under which name the state dict of a pickled file lies, where there are several (`model` and `ema`).
+        trust_pickle: run what a pickled file wants to run. Only for files that you made.
+
+    Returns:
+        Name to tensor, read when it is asked for; `.shapes` and `.sizes` are known before. The files must stay as they
+        are meanwhile. Pickled files of before torch 1.6, and trusted ones, are read at once.
+
+    Raises:
+        FileNotFoundError: if the file or one of its shards does not exist.
+        ValueError: as in `read_weights`.
+    """
+    if is_adapter(path):
+        return open_merged(path, base)
+    return open_plain(path, nest=nest, trust_pickle=trust_pickle)
 
 
 def write_weights(weights: Weights, path: str | Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 
-from bequest.models.head import head_name
+from bequest.models.from_transformers import placed
+from bequest.models.head import head_parts
 from bequest.weights.algebra import Weights
+from bequest.weights.naming import aligned
 
 _COUNTER = "num_batches_tracked"  # older files lack it, and evaluation never reads it
 
@@ -23,8 +27,14 @@ def fit_weights(model: nn.Module, weights: Weights, *, except_head: bool = False
     """
     own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
     head = _head_keys(model, own.keys() | weights.keys()) if except_head else set()
-    missing = [name for name in own if name not in weights and name not in head and not name.endswith(_COUNTER)]
+    spare = head | _poolers(model, own.keys()) if except_head else set()
+    missing = [name for name in own if name not in weights and name not in spare and not name.endswith(_COUNTER)]
     unknown = [name for name in weights if name not in own and name not in head]
+    if missing and not unknown and set(missing) <= _head_keys(model, set(missing)):
+        raise ValueError(
+            f"the weights have no head for this model ({type(model).__name__}): {_some('missing', missing)}; give the "
+            "number of classes to get a fresh one"
+        )
     if missing or unknown:
         raise ValueError(
             f"the weights are not of this model ({type(model).__name__}): {_some('missing', missing)}, "
@@ -51,24 +61,84 @@ def transfer(pretrained: Weights, model: nn.Module) -> dict[str, Tensor]:
         model: the target model with its fresh head; it is left as it is.
 
     Returns:
-        Full weights for `model`, all copies, in the model's dtypes and on its devices.
+        Full weights for `model`, all copies, in the model's dtypes and on its devices. Names are brought into line with
+        the model's as `named_as` does.
     """
-    fit_weights(model, pretrained, except_head=True)
+    found, _ = named_as(model, pretrained)
+    fit_weights(model, found, except_head=True)
     own = model.state_dict()
     head = _head_keys(model, set(own))
     return {
-        name: tensor.clone() if name in head or name not in pretrained else pretrained[name].to(tensor, copy=True)
+        name: tensor.clone() if name in head or name not in found else found[name].to(tensor, copy=True)
         for name, tensor in own.items()
         if isinstance(tensor, Tensor)
     }
 
 
-def _head_keys(model: nn.Module, names: set[str]) -> set[str]:
+def named_as(model: nn.Module, weights: Weights) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Give weights the names that a model has for them.
+
+    Prefixes of wrappers are taken away or put before (`model.`, `net.`, `bert.`), tied tensors that the file has once
+    come under all their names, tables that the model computes itself are left out, and the names of transformers' files
+    become those of its networks.
+
+    Args:
+        model: the network they should go into; it is left as it is.
+        weights: as they were read.
+
+    Returns:
+        Name to tensor, unchanged where nothing fits better; and the names in the file that the model has no use for.
+    """
+    own = model.state_dict()
+    new = aligned(weights.keys(), own.keys())
+    found = {new[name]: weights[name] for name in weights}
+    found = _tied(model, found)
+    kept = {name for name in own if isinstance(own[name], Tensor)}
+    found = {name: tensor for name, tensor in found.items() if name in kept or not _computed(model, name)}
+    head = _head_keys(model, kept)
+    if found.keys() <= kept and kept - head <= found.keys() | _counters(kept):
+        return found, ()
+    read = placed(model, weights)
+    if read is None or not len(kept & read[0].keys()) > len(kept & found.keys()):
+        return found, ()
+    return _tied(model, read[0]), read[1]
+
+
+def _tied(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put a tensor that a model has under several names under each of them, if the file has it under one."""
+    groups: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(parameter), []).append(name)
+    found = dict(weights)
+    for names in groups.values():
+        there = next((name for name in names if name in weights), None)
+        if there is not None:
+            found.update((name, weights[there]) for name in names if name not in weights)
+    return found
+
+
+def _computed(model: nn.Module, name: str) -> bool:
+    """Is it a buffer that is not part of the model's weights? Older versions of a network saved it."""
+    home, _, key = name.rpartition(".")
     try:
-        prefix = head_name(model) + "."
-    except ValueError:  # no head: then nothing is left out
-        return set()
-    return {name for name in names if name.startswith(prefix)}
+        return key in model.get_submodule(home)._non_persistent_buffers_set
+    except AttributeError:  # no such submodule
+        return False
+
+
+def _counters(names: set[str]) -> set[str]:
+    return {name for name in names if name.endswith(_COUNTER)}
+
+
+def _head_keys(model: nn.Module, names: set[str]) -> set[str]:
+    prefixes = tuple(f"{part}." for part in head_parts(model))
+    return {name for name in names if name.startswith(prefixes)} if prefixes else set()
+
+
+def _poolers(model: nn.Module, names: Collection[str]) -> set[str]:
+    """What lies between trunk and head in transformers: part of the weights where they have it, else as fresh."""
+    trunk = getattr(model, "base_model_prefix", None)
+    return {name for name in names if isinstance(trunk, str) and name.startswith(f"{trunk}.pooler.")}
 
 
 def _some(word: str, names: list[str]) -> str:

@@ -1,7 +1,7 @@
 """Which layer is the head, and how does a model get a new one?
 
-The head is the linear layer that gives the outputs. A fresh one is drawn from its own generator, so that an arm's seed
-alone decides it, on any machine and for any dtype.
+The head is the layer that gives the outputs: a linear one, or a convolution of 1 x 1 before the pooling. A fresh one is
+drawn from its own generator, so that an arm's seed alone decides it, on any machine and for any dtype.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import nn
 
 Model = TypeVar("Model", bound=nn.Module)
 
-_USUAL = ("fc", "classifier", "head")  # torchvision, timm and transformers
+_USUAL = ("fc", "classifier", "head", "heads", "score", "lm_head")  # torchvision, timm and transformers
+_BESIDE = ("AuxLogits", "aux1", "aux2")  # torchvision's second and third heads, used in training only
 
 
 def head_name(model: nn.Module) -> str:
@@ -25,23 +26,46 @@ def head_name(model: nn.Module) -> str:
         model: any network.
 
     Returns:
-        Path of the last linear layer in `fc`, `classifier` or `head` (the first of these there is), else of the last
+        Path of the layer that timm's `get_classifier()` gives, else of the last linear layer (or convolution of 1 x 1)
+        in `fc`, `classifier`, `head`, `heads`, `score` or `lm_head` (the first of these there is), else of the last
         linear layer of all.
 
     Raises:
-        ValueError: if there is no linear layer.
+        ValueError: if there is no such layer.
     """
-    linear: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    told = _told(model)
+    if told:
+        return told[0]
+    layers: list[str] = [name for name, module in model.named_modules() if _gives_outputs(module)]
     for usual in _USUAL:
-        inside = [name for name in linear if name == usual or name.startswith(f"{usual}.")]
+        inside = [name for name in layers if name == usual or name.startswith(f"{usual}.")]
         if inside:
             return inside[-1]
+    linear = [name for name in layers if isinstance(model.get_submodule(name), nn.Linear)]
     if not linear:
         raise ValueError(
             f"{type(model).__name__} has no linear layer that could be its head; give a model whose last layer is "
             "nn.Linear, or build it with the right number of classes yourself"
         )
     return linear[-1]
+
+
+def head_parts(model: nn.Module) -> tuple[str, ...]:
+    """Find everything that belongs to a task and not to the network below.
+
+    Args:
+        model: any network.
+
+    Returns:
+        Paths of the head, of further heads beside it (distillation, auxiliary outputs), and of what transformers puts
+        on top of its trunk; empty if there is no head.
+    """
+    parts: list[str] = list(_told(model)) or _if_any(model)
+    parts += [name for name in _BESIDE if isinstance(getattr(model, name, None), nn.Module)]
+    trunk = getattr(model, "base_model_prefix", None)
+    if isinstance(trunk, str) and trunk and isinstance(getattr(model, trunk, None), nn.Module):
+        parts += [name for name, _ in model.named_children() if name != trunk]
+    return tuple(dict.fromkeys(parts))
 
 
 def replace_head(model: Model, classes: int, *, seed: int) -> Model:
@@ -53,36 +77,71 @@ def replace_head(model: Model, classes: int, *, seed: int) -> Model:
         seed: of the generator that draws it (torch's default init for linear layers).
 
     Returns:
-        A new model; all weights but the head's are copies, dtype and device are kept.
+        A new model; all weights but the head's are copies, dtype and device are kept. Further heads beside it are
+        replaced, too.
 
     Raises:
         ValueError: if `classes` is not positive, or there is no head.
     """
     if classes < 1:
         raise ValueError(f"a head needs at least 1 class, got {classes}")
-    name = head_name(model)
-    if not name:
+    names = _told(model) or (head_name(model),)
+    if not names[0]:
         raise ValueError("the model is nothing but its head; wrap it in nn.Sequential")
     new = copy.deepcopy(model)
-    old = new.get_submodule(name)
-    assert isinstance(old, nn.Linear)
-    with torch.device("meta"):  # nothing is drawn while building
-        head = nn.Linear(old.in_features, classes, bias=old.bias is not None)
-    head.to_empty(device="cpu")
-    draw_linear(head, torch.Generator().manual_seed(seed))
-    head.train(old.training)
-    new.set_submodule(name, head.to(device=old.weight.device, dtype=old.weight.dtype))
+    generator = torch.Generator().manual_seed(seed)
+    for name in names:
+        old = new.get_submodule(name)
+        assert isinstance(old, nn.Linear | nn.Conv2d)
+        with torch.device("meta"):  # nothing is drawn while building
+            head: nn.Linear | nn.Conv2d
+            if isinstance(old, nn.Linear):
+                head = nn.Linear(old.in_features, classes, bias=old.bias is not None)
+            else:
+                head = nn.Conv2d(old.in_channels, classes, 1, bias=old.bias is not None)
+        head.to_empty(device="cpu")
+        draw_linear(head, generator)
+        head.train(old.training)
+        new.set_submodule(name, head.to(device=old.weight.device, dtype=old.weight.dtype))
+    for holder, key in ((new, "num_classes"), (getattr(new, "config", None), "num_labels")):
+        if isinstance(getattr(holder, key, None), int):
+            setattr(holder, key, classes)  # what timm and transformers keep beside the layer
     return new
 
 
-def draw_linear(linear: nn.Linear, generator: torch.Generator) -> None:
+def draw_linear(linear: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
     """Draw a linear layer in place as torch does by default: uniform within 1 / sqrt(inputs).
 
     Args:
-        linear: the layer, on the generator's device.
+        linear: the layer, or a convolution of 1 x 1, on the generator's device.
         generator: where the numbers come from.
     """
-    bound = 1 / math.sqrt(max(1, linear.in_features))
+    inputs = linear.in_features if isinstance(linear, nn.Linear) else linear.in_channels
+    bound = 1 / math.sqrt(max(1, inputs))
     nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
     if linear.bias is not None:
         nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
+
+
+def _told(model: nn.Module) -> tuple[str, ...]:
+    """Paths of the layers that timm says are its classifier; a distilled network has two."""
+    ask = getattr(model, "get_classifier", None)
+    found = ask() if callable(ask) else None
+    layers = found if isinstance(found, tuple | list) else (found,)
+    if not all(isinstance(layer, nn.Module) and _gives_outputs(layer) for layer in layers):
+        return ()
+    path = {id(module): name for name, module in model.named_modules()}
+    return tuple(path[id(layer)] for layer in layers if id(layer) in path)
+
+
+def _gives_outputs(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == (1, 1) and module.groups == 1
+    return isinstance(module, nn.Linear)
+
+
+def _if_any(model: nn.Module) -> list[str]:
+    try:
+        return [head_name(model)]
+    except ValueError:
+        return []

@@ -1,13 +1,13 @@
 """How are weights walked that are larger than the memory?
 
-`open_weights` reads where the tensors are; each comes from the disk when it is asked for and goes when it is let go.
+Opening reads where the tensors are; each comes from the disk when it is asked for and goes when it is let go.
 So two sharded checkpoints of any size are compared with the memory of their two largest tensors.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from bequest.models.entries import Entry, MappedFile, safetensors_entries
 from bequest.models.pickles import PICKLED, pickled_weights
 from bequest.weights.naming import unwrapped
+
+Step = Callable[[Tensor | None], Tensor]
 
 
 class LazyWeights(Mapping[str, Tensor]):
@@ -25,14 +27,24 @@ class LazyWeights(Mapping[str, Tensor]):
         sizes: name to bytes, known without reading.
     """
 
-    def __init__(self, places: Mapping[str, Entry | Tensor]) -> None:
-        """Take the places of tensors; a tensor in place of one is given as it is."""
+    def __init__(self, places: Mapping[str, Entry | Tensor], steps: Mapping[str, Step] | None = None) -> None:
+        """Take the places of tensors; a tensor in place of one is given as it is.
+
+        Args:
+            places: name to where the tensor is.
+            steps: name to what is done to the tensor when it is read.
+        """
         self._places = dict(places)
+        self._steps = dict(steps or {})
         self._files: dict[Path, MappedFile] = {}
         self.shapes = {name: tuple(place.shape) for name, place in places.items()}
         self.sizes = {name: place.nbytes for name, place in places.items()}
 
     def __getitem__(self, name: str) -> Tensor:
+        tensor = self._read(name)
+        return self._steps[name](tensor) if name in self._steps else tensor
+
+    def _read(self, name: str) -> Tensor:
         place = self._places[name]
         if isinstance(place, Tensor):
             return place
@@ -49,13 +61,27 @@ class LazyWeights(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def changed(self, steps: Callable[[Collection[str]], Mapping[str, Step]]) -> LazyWeights:
+        """Give the same weights with something done to some of them when they are read.
+
+        Args:
+            steps: gives, for the names there are, name to what is done; a name that is new gets nothing to start from.
+
+        Returns:
+            New weights; a tensor that is new is in memory.
+        """
+        wanted = steps(self._places.keys())
+        added = {name: step(None) for name, step in wanted.items() if name not in self._places}
+        old = {name: step for name, step in wanted.items() if name in self._places}
+        return LazyWeights({**self._places, **added}, {**self._steps, **old})
+
     def in_memory(self) -> dict[str, Tensor]:
         """Give all tensors as copies that need the file no more; tied tensors stay one."""
         seen: dict[Entry, Tensor] = {}
         found: dict[str, Tensor] = {}
         for name, place in self._places.items():
-            if isinstance(place, Tensor):
-                found[name] = place
+            if isinstance(place, Tensor) or name in self._steps:
+                found[name] = self[name]
                 continue
             if place not in seen:
                 seen[place] = self[name].clone()
@@ -63,8 +89,8 @@ class LazyWeights(Mapping[str, Tensor]):
         return found
 
 
-def open_weights(path: str | Path, *, nest: str | None = None, trust_pickle: bool = False) -> LazyWeights:
-    """Open weights without reading them; nothing in the file is ever run.
+def open_plain(path: str | Path, *, nest: str | None = None, trust_pickle: bool = False) -> LazyWeights:
+    """Open weights without reading them; nothing in the file is run.
 
     Args:
         path: a `.safetensors` file; a `*.index.json` of a sharded one, or a folder with either; or a `.pt`, `.pth`,

@@ -48,10 +48,10 @@ def open_model(
     """Open a model by name, with seeded or given weights; the global random state stays as it was.
 
     Args:
-        name: a name of `BUILT_IN`; `timm:NAME`, `torchvision:NAME` or `hf:FOLDER_OR_NAME`, with options of the network
-            after a question mark (`timm:vit_tiny_patch16_224?img_size=64`); or `package.module:function` for a function
-            of your own that returns the model. It is called with the number of classes if it takes `classes` or
-            `num_classes`; else its head is replaced.
+        name: a name of `BUILT_IN`; `timm:NAME`, `torchvision:NAME` or `hf:FOLDER_OR_NAME`; or `package.module:function`
+            for a function of your own that returns the model. It is called with the number of classes if it takes
+            `classes` or `num_classes`; else its head is replaced. After a question mark come more arguments
+            (`timm:vit_tiny_patch16_224?img_size=64&depth=3`).
         classes: outputs of the head; the model's own number if None (1000 for built-in ones).
         weights: what to load; the path of a file or folder, also of a LoRA adapter, which is merged onto the base that
             it names, or onto that of `hf:`; or `pretrained` for those that were published under the name, if they are
@@ -91,13 +91,13 @@ def _build(name: str, classes: int | None, seed: int) -> nn.Module:
         return resnet.resnet(name, classes=_CLASSES if classes is None else classes, seed=seed)
     if name in fixup_resnet.SHAPES:
         return fixup_resnet.fixup_resnet(name, classes=_CLASSES if classes is None else classes, seed=seed)
-    family, _, rest = name.partition(":")
+    plain, _, asked = name.partition("?")
+    family, _, known = plain.partition(":")
+    options = _options(name, asked)
     if family not in _FAMILIES:
-        return _call(_function(name), name, classes, seed)
-    known, _, asked = rest.partition("?")
+        return _call(_function(plain), plain, classes, options, seed)
     if not known:
         raise ValueError(f"{name!r} names no model; say {family}:NAME")
-    options = _options(name, asked)
     with seeded(seed):
         return _FAMILIES[family](known, classes, options)
 
@@ -170,23 +170,29 @@ def _function(name: str) -> Callable[..., object]:
     return found
 
 
-def _call(function: Callable[..., object], name: str, classes: int | None, seed: int) -> nn.Module:
+def _call(
+    function: Callable[..., object], name: str, classes: int | None, options: Mapping[str, Any], seed: int
+) -> nn.Module:
     parameters = inspect.signature(function).parameters
     takes = [key for key in ("classes", "num_classes") if key in parameters][: classes is not None]
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if foreign := [key for key in options if key not in parameters and not anything]:
+        raise ValueError(f"{name!r} takes no {foreign[0]!r}; it takes {', '.join(parameters) or 'nothing'}")
     needs = [
         key
         for key, parameter in parameters.items()
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and key not in takes
+        and key not in options
     ]
     if needs:
         raise ValueError(
-            f"{name!r} needs {', '.join(needs)}: only the number of classes can be passed on, as `classes` or "
-            "`num_classes`; give a function that needs nothing else"
+            f"{name!r} needs {', '.join(needs)}: the number of classes is passed on as `classes` or `num_classes`, all "
+            f"else as {name}?{needs[0]}=VALUE"
         )
     with seeded(seed):
-        model = function(**dict.fromkeys(takes, classes))
+        model = function(**{**options, **dict.fromkeys(takes, classes)})
     if not isinstance(model, nn.Module):
         raise ValueError(f"{name!r} returned {type(model).__name__}, not a torch.nn.Module")
     if classes is None or takes:

@@ -2,9 +2,9 @@
 
 A module is what a figure names. Going down from the root, a submodule is one unit if it is a leaf with parameters or a
 block. What is a list (`Sequential`, `ModuleList`, `ModuleDict`) or holds a list of blocks is opened. Norm layers
-between units, and parameters that hang on what was opened (the scalars of Fixup, the class token of a ViT), join the
-unit that started just before them. So a ResNet gives `conv1`, `layer1.0`, …, `fc`, and every tensor of the state dict
-belongs to exactly one module.
+between units, tables of positions, and parameters that hang on what was opened (the scalars of Fixup, the class token
+of a ViT), join the unit that started just before them. So a ResNet gives `conv1`, `layer1.0`, …, `fc`, and every
+tensor of the state dict belongs to exactly one module.
 """
 
 from __future__ import annotations
@@ -66,23 +66,24 @@ def modules(model: nn.Module, example: Tensor | Mapping[str, Tensor]) -> list[Mo
 
 def _units(model: nn.Module) -> list[str]:
     """Paths of the units, in order of registration."""
-    units = _open("", model, set())
+    stages = {type(module) for module in model.modules() if _is_stage(module)}
+    units = _open("", model, set(), stages)
     while len(units) == 1 and units[0] and _has_parts(model.get_submodule(units[0])):
-        units = _open(units[0], model.get_submodule(units[0]), set())  # a wrapper around one network
+        units = _open(units[0], model.get_submodule(units[0]), set(), stages)  # a wrapper around one network
     holders = [name for name, module in model.named_modules() if _own(module)]
     return units or holders  # nothing but norms or bare parameters: each is its own unit
 
 
-def _open(path: str, module: nn.Module, seen: set[nn.Module]) -> list[str]:
+def _open(path: str, module: nn.Module, seen: set[nn.Module], stages: set[type[nn.Module]]) -> list[str]:
     units: list[str] = []
     for key, child in module.named_children():
         name = f"{path}.{key}" if path else key
         if child in seen or not any(True for _ in child.parameters()):
             continue
         seen.add(child)
-        if _is_list(child) or (_has_parts(child) and _holds_blocks(child)):
-            units += _open(name, child, seen)
-        elif not _is_norm(child):
+        if _is_list(child) or type(child) in stages or (_has_parts(child) and _holds_blocks(child)):
+            units += _open(name, child, seen, stages)
+        elif not _is_norm(child) and not _is_positions(key, child):
             units.append(name)
     return units
 
@@ -98,6 +99,17 @@ def _has_parts(module: nn.Module) -> bool:
 def _is_norm(module: nn.Module) -> bool:
     """A leaf of scales and shifts by name: LayerNorm, BatchNormAct2d, LlamaRMSNorm."""
     return "norm" in type(module).__name__.lower() and all(p.dim() < 2 for p in module.parameters())
+
+
+def _is_positions(key: str, module: nn.Module) -> bool:
+    """A table of positions: it gives the same for all examples, and goes with the embedding of what stands there."""
+    return isinstance(module, nn.Embedding) and ("pos" in key.lower() or key == "wpe")
+
+
+def _is_stage(module: nn.Module) -> bool:
+    """A module of blocks of one kind that are not in a list, as the stages of timm's RegNet."""
+    parts = [child for child in module.children() if any(True for _ in child.parameters())]
+    return len(parts) > 1 and len({type(part) for part in parts}) == 1 and all(_layers(part) > 1 for part in parts)
 
 
 def _is_list(module: nn.Module) -> bool:

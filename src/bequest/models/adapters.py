@@ -73,7 +73,7 @@ class Adapter:
             ValueError: if the adapter changes layers that the base does not have.
         """
         targets = [f"{layer}.weight" for layer in self.changes]
-        new = aligned([*targets, *self.whole], names)
+        new = aligned({*targets, *self.whole}, names, replace=False)
         lost = [name for name in targets if new[name] not in names]
         if lost:
             raise ValueError(
@@ -84,16 +84,22 @@ class Adapter:
         for layer, change in self.changes.items():
             name = new[f"{layer}.weight"]
 
-            def step(weight: Tensor | None, name: str = name, change: LowRank = change) -> Tensor:
-                assert weight is not None
+            own = self.whole.get(f"{layer}.weight")  # PEFT saves the table under an adapted embedding
+
+            def step(
+                weight: Tensor | None, name: str = name, change: LowRank = change, own: Tensor | None = own
+            ) -> Tensor:
+                start = weight if own is None else own
+                assert start is not None
                 try:
-                    return adapted(weight, change)
+                    return adapted(start, change)
                 except ValueError as error:
                     raise ValueError(f"the adapter {self.folder} does not fit its base: {name}: {error}") from error
 
             steps[name] = step
         for name, tensor in self.whole.items():
-            steps[new[name]] = lambda _, tensor=tensor: tensor  # type: ignore[misc]
+            if new[name] not in steps:
+                steps[new[name]] = lambda _, tensor=tensor: tensor  # type: ignore[misc]
         return steps
 
 

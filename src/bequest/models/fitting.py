@@ -95,9 +95,14 @@ def named_as(model: nn.Module, weights: Weights) -> tuple[dict[str, Tensor], tup
     found = _tied(model, found)
     kept = {name for name in own if isinstance(own[name], Tensor)}
     found = {name: tensor for name, tensor in found.items() if name in kept or not _computed(model, name)}
-    head = _head_keys(model, kept)
-    if found.keys() <= kept and kept - head <= found.keys() | _counters(kept):
-        return found, ()
+    optional = _head_keys(model, kept) | _counters(kept) | _poolers(model, kept)
+    if kept - optional <= found.keys():
+        # the network is all there: what the wrapper or another task has beside it is of no use
+        trunk = _trunk(model)
+        wrapped = {new[name] for name in weights if new[name] != name}
+        foreign = [n for n in found if n not in kept and (n not in wrapped if wrapped else bool(trunk))]
+        beside = tuple(sorted(n for n in foreign if not (trunk and n.startswith(trunk))))
+        return {name: tensor for name, tensor in found.items() if name not in beside}, beside
     read = placed(model, weights)
     if read is None or not len(kept & read[0].keys()) > len(kept & found.keys()):
         return found, ()
@@ -137,8 +142,14 @@ def _head_keys(model: nn.Module, names: set[str]) -> set[str]:
 
 def _poolers(model: nn.Module, names: Collection[str]) -> set[str]:
     """What lies between trunk and head in transformers: part of the weights where they have it, else as fresh."""
-    trunk = getattr(model, "base_model_prefix", None)
-    return {name for name in names if isinstance(trunk, str) and name.startswith(f"{trunk}.pooler.")}
+    trunk = _trunk(model)
+    return {name for name in names if trunk and name.startswith(f"{trunk}pooler.")}
+
+
+def _trunk(model: nn.Module) -> str:
+    """Prefix of what transformers calls the base of a model; empty for other models, and for the base itself."""
+    key = getattr(model, "base_model_prefix", None)
+    return f"{key}." if isinstance(key, str) and isinstance(getattr(model, key, None), nn.Module) else ""
 
 
 def _some(word: str, names: list[str]) -> str:

@@ -64,7 +64,8 @@ def head_parts(model: nn.Module) -> tuple[str, ...]:
     parts += [name for name in _BESIDE if isinstance(getattr(model, name, None), nn.Module)]
     trunk = getattr(model, "base_model_prefix", None)
     if isinstance(trunk, str) and trunk and isinstance(getattr(model, trunk, None), nn.Module):
-        parts += [name for name, _ in model.named_children() if name != trunk]
+        beside = {name: child for name, child in model.named_children() if name != trunk}
+        parts += [name for name, child in beside.items() if next(child.parameters(), None) is not None]
     return tuple(dict.fromkeys(parts))
 
 

@@ -56,20 +56,34 @@ def pickled_weights(
         ValueError: if it is damaged, wants to run code, holds no weights, or tensors that claim to be larger than the
             file.
     """
-    if not trust and zipfile.is_zipfile(path):
+    mapped = _can_be_mapped(path)
+    if mapped and not trust:
         places = _entries(_state_dict(_unpickle(path, place="meta"), path, nest), path)
         if places is not None:
             return places
-    weights = _state_dict(_unpickle(path, trust=trust), path, nest)
+    weights = _state_dict(_unpickle(path, mapped=mapped, trust=trust), path, nest)
     _check_sizes(weights, path)
     return weights
 
 
-def _unpickle(path: Path, *, place: str = "cpu", trust: bool = False) -> object:
+def _can_be_mapped(path: Path) -> bool:
+    """Do the numbers lie in the file as they will in memory? Not in files of before torch 1.6."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(info.compress_type for info in archive.infolist()):  # torch never packs; a bomb would
+                raise ValueError(f"{path} is a packed archive, not a file of weights: torch does not pack them")
+            orders = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ValueError(f"{path} is damaged or not a file of weights: {_first_line(error)}") from error
+    return orders in ([], [sys.byteorder.encode()])  # torch crashes where it turns bytes of a mapped file
+
+
+def _unpickle(path: Path, *, place: str = "cpu", mapped: bool = False, trust: bool = False) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch advises to run the file; ours says not to
-            mapped = place == "cpu" and zipfile.is_zipfile(path)
             return torch.load(path, map_location=place, weights_only=not trust, mmap=mapped)
     except UnpicklingError as error:
         wants = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -108,10 +122,6 @@ def _state_dict(content: object, path: Path, nest: str | None) -> dict[str, Tens
 
 def _entries(state: Weights, path: Path) -> dict[str, Entry] | None:
     """Find where tensors without numbers lie in their file; None if that cannot be told, and they have to be read."""
-    with zipfile.ZipFile(path) as archive:
-        order = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
-        if order != [sys.byteorder.encode()] or any(info.compress_type for info in archive.infolist()):
-            return None
     found: dict[str, Entry] = {}
     claims = _Claims(path)
     for name, tensor in state.items():

@@ -22,6 +22,7 @@ from bequest.models.record import opening_of
 
 Channels = tuple[float, float, float]
 _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # PIL's numbers
+_TOKENIZERS = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken")
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def tokenizer(name: str, *, longest: int | None = None) -> Callable[[Sequence[st
         raise ValueError(f"{name!r} has no tokenizer; hf:FOLDER_OR_NAME has")
     transformers = load_transformers()
     folder = hf_folder(rest.partition("?")[0])
+    if not any(file for pattern in _TOKENIZERS for file in folder.glob(pattern)):
+        raise ValueError(f"no tokenizer lies in {folder}; save it there beside the model")  # else an empty one is made
     with quiet(transformers):
         try:
             found = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -29,12 +29,13 @@ def unwrapped(names: Iterable[str]) -> dict[str, str]:
     return dict(zip(old, new if len(set(new)) == len(new) else old, strict=True))
 
 
-def aligned(names: Collection[str], wanted: Collection[str]) -> dict[str, str]:
+def aligned(names: Collection[str], wanted: Collection[str], *, replace: bool = True) -> dict[str, str]:
     """Find the prefix to take away or to put before names so that the most of them agree with a network's.
 
     Args:
         names: of the tensors in a file.
         wanted: of the network's tensors.
+        replace: whether one prefix may give way to another; with a few names that would fit anything.
 
     Returns:
         Old name to new name, one to one; the same names where no prefix makes more of them agree.
@@ -44,7 +45,7 @@ def aligned(names: Collection[str], wanted: Collection[str]) -> dict[str, str]:
     # of another network a few names agree under some prefix, too: then the message should have the file's own names
     agree = max(len(goal & best.keys()), min(len(best), len(goal)) // 2)
     for take in ("", *_prefixes(names)):
-        for put in ("", *_prefixes(wanted)):
+        for put in ("", *_prefixes(wanted)) if replace or not take else ("",):
             new = {name: put + name.removeprefix(take) if name.startswith(take) else name for name in names}
             values = set(new.values())
             if len(values) == len(new) and len(goal & values) > agree:

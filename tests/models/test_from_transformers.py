@@ -220,3 +220,11 @@ def test_weights_of_another_network_and_weights_that_diverged(tmp_path: Path) ->
         ValueError, match=r"broken\.safetensors: bert\.pooler\.dense\.bias has 1 of 8 numbers that are NaN"
     ):
         open_model(f"hf:{tmp_path / 'bert'}", weights=tmp_path / "broken.safetensors")
+
+
+def test_another_tasks_head_inside_a_wrapper() -> None:
+    wrapped = {f"model.{key}": tensor for key, tensor in llama().state_dict().items()} | {"loss.weight": torch.ones(2)}
+    model = llama("LlamaForSequenceClassification", num_labels=3, pad_token_id=0)
+    found, left_out = named_as(model, wrapped)
+    assert left_out == ("lm_head.weight", "loss.weight")
+    assert found.keys() == {key for key in model.state_dict() if key.startswith("model.")}

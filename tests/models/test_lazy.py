@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -246,3 +247,22 @@ def test_a_trusted_file_with_a_whole_model(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"wants to run torch\.nn\.modules\.linear\.Linear"):
             read_weights(tmp_path / file)
         assert torch.equal(read_weights(tmp_path / file, trust_pickle=True)["weight"], model.weight)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "old"])
+def test_any_damage_ends_in_a_message_that_names_the_file(tmp_path: Path, kind: str) -> None:
+    path = save(tmp_path, kind)
+    sound = path.read_bytes()
+    generator = random.Random(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(sound)
+        for _ in range(3):
+            damaged[generator.randrange(len(sound))] = generator.choice((0, 255, generator.randrange(256)))
+        path.write_bytes(damaged)
+        try:
+            assert all(isinstance(tensor, Tensor) for tensor in read_weights(path).values())
+        except ValueError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 20

@@ -100,8 +100,8 @@ def named_as(model: nn.Module, weights: Weights) -> tuple[dict[str, Tensor], tup
         # the network is all there: what the wrapper or another task has beside it is of no use
         trunk = _trunk(model)
         wrapped = {new[name] for name in weights if new[name] != name}
-        foreign = [n for n in found if n not in kept and (n not in wrapped if wrapped else bool(trunk))]
-        beside = tuple(sorted(n for n in foreign if not (trunk and n.startswith(trunk))))
+        outside = [n for n in found if n not in kept and ((wrapped and n not in wrapped) or not n.startswith(trunk))]
+        beside = tuple(sorted(outside))
         return {name: tensor for name, tensor in found.items() if name not in beside}, beside
     read = placed(model, weights)
     if read is None or not len(kept & read[0].keys()) > len(kept & found.keys()):

@@ -6,6 +6,7 @@ name; only `trust` lets the rest run. What the tensors claim is held against the
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 import sys
@@ -68,15 +69,20 @@ def pickled_weights(
 
 def _can_be_mapped(path: Path) -> bool:
     """Do the numbers lie in the file as they will in memory? Not in files of before torch 1.6."""
-    if not zipfile.is_zipfile(path):
-        return False
+    packed, orders = False, []
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
-            if any(info.compress_type for info in archive.infolist()):  # torch never packs; a bomb would
-                raise ValueError(f"{path} is a packed archive, not a file of weights: torch does not pack them")
-            orders = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+            packed = any(info.compress_type for info in archive.infolist())
+            if not packed:
+                orders = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
+    except Exception as error:  # damaged bytes make the reader stumble in any way
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a place before the file's beginning
+            raise
         raise ValueError(f"{path} is damaged or not a file of weights: {_first_line(error)}") from error
+    if packed:  # torch never packs; a bomb would
+        raise ValueError(f"{path} is a packed archive, not a file of weights: torch does not pack them")
     return orders in ([], [sys.byteorder.encode()])  # torch crashes where it turns bytes of a mapped file
 
 

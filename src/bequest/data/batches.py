@@ -32,10 +32,14 @@ def take_shots(packed: Packed, shots: int, *, seed: int) -> Tensor:
         int64 [shots * classes], ascending.
 
     Raises:
-        ValueError: if a class has fewer images in train.
+        ValueError: if a class has fewer images in train, or the images have several labels.
     """
     if shots < 1:
         raise ValueError(f"shots has to be 1 or more, not {shots}")
+    if packed.multilabel:
+        raise ValueError(
+            f"shots are images of one class each; an image of {packed.domain} may have several labels: leave shots out"
+        )
     train = packed.indices("train")
     chosen: list[int] = []
     for target, label in enumerate(packed.classes):
@@ -124,7 +128,7 @@ class Batches:
 
     @property
     def targets(self) -> Tensor:
-        """Classes in the order of the batches, int64 [n], on the CPU."""
+        """Targets in the order of the batches, int64 [n] or float32 [n, classes], on the CPU."""
         return self.packed.targets[self.indices]
 
     def __len__(self) -> int:
@@ -154,7 +158,7 @@ def batches(
         device: where the batches are put.
 
     Returns:
-        Batches of float32 [b, 3, size, size] (channels_last) and int64 [b].
+        Batches of float32 [b, 3, size, size] (channels_last) and targets as `Packed` has them.
 
     Raises:
         ValueError: if there are no indices, one is out of range, the batch size is below 1, or a deviation is 0.

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 Split = Literal["train", "validation", "test"]
 Draw = Callable[[int], NDArray[np.uint8]]
+Target = int | tuple[float | None, ...]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -31,14 +32,15 @@ class Record:
     Attributes:
         name: unique within its source.
         group: what it must share a side of the split with.
-        target: index of its class.
+        target: index of its class; or, with several labels an image, 0 (absent), 1 (present) or None (missing) for
+            each class.
         draw: gives the image as uint8 [size, size, 3] for a size in pixels; safe to call from threads.
         split: "train", "validation" or "test".
     """
 
     name: str
     group: str
-    target: int
+    target: Target
     draw: Draw
     split: Split
 
@@ -49,7 +51,7 @@ class Source:
 
     Attributes:
         name: the door it came through, as "emoji:line".
-        classes: names of the classes; a record's target is an index into them.
+        classes: names of the classes; a record's target is an index into them, or a number for each.
         records: the images in a fixed order.
         attribution: who made the pictures, and the licence.
         files: every file that is read to draw the images, in a fixed order.
@@ -62,6 +64,11 @@ class Source:
     attribution: str
     files: tuple[Path, ...] = ()
     recipe: str = ""
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return any(isinstance(record.target, tuple) for record in self.records)
 
 
 def content(source: Source) -> str:

@@ -35,7 +35,8 @@ def draw_file(path: Path, size: int, *, fit: Fit = "crop") -> NDArray[np.uint8]:
         uint8 [size, size, 3].
 
     Raises:
-        ValueError: if the file is no image, is damaged or has more than `MOST_PIXELS` pixels; it names the file.
+        ValueError: if the file is no image, is damaged, has floating-point pixels or more than `MOST_PIXELS`; it
+            names the file.
     """
     return _draw(path, str(path), size, fit)
 
@@ -61,8 +62,8 @@ def draw_bytes(content: bytes, name: str, size: int, *, fit: Fit = "crop") -> ND
 def _draw(file: Path | BytesIO, name: str, size: int, fit: Fit) -> NDArray[np.uint8]:
     try:
         with Image.open(file, formats=FORMATS) as image:
-            pixels = image.width * image.height
-            if pixels <= MOST_PIXELS:
+            pixels, mode = image.width * image.height, image.mode
+            if pixels <= MOST_PIXELS and mode != "F":
                 image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a half, a quarter or an eighth if it may
                 upright = ImageOps.exif_transpose(_eight_bits(image)).convert("RGBA")
     except Exception as error:  # decoders raise anything at all on damaged bytes
@@ -71,6 +72,8 @@ def _draw(file: Path | BytesIO, name: str, size: int, fit: Fit) -> NDArray[np.ui
         raise ValueError(f"{name} cannot be read as an image: {why}; replace or remove it") from error
     if pixels > MOST_PIXELS:
         raise ValueError(f"{name} has {pixels:,} pixels, more than {MOST_PIXELS:,}; reduce it first")
+    if mode == "F":
+        raise ValueError(f"{name} has floating-point pixels of unknown range; save it with 8 or 16 bits")
     white = Image.new("RGBA", upright.size, "white")
     white.alpha_composite(upright)
     flat = white.convert("RGB")

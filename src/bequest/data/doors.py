@@ -18,8 +18,11 @@ from bequest.data.digits import open_digits, open_fonts
 from bequest.data.domainnet import open_domainnet
 from bequest.data.emoji import open_emoji
 from bequest.data.folder import open_folder
+from bequest.data.hub import open_hub
+from bequest.data.listed import open_listed
 from bequest.data.options import read_options, split_door
 from bequest.data.source import Source
+from bequest.data.texts import open_texts
 
 DOORS: Mapping[str, Callable[[], Source]] = {
     "emoji:color": partial(open_emoji, "color"),
@@ -39,6 +42,9 @@ PLACES: Mapping[str, tuple[str, Callable[..., Source]]] = {
     "folder": ("DIR", open_folder),
     "domainnet": ("DIR/DOMAIN", open_domainnet),
     "chexpert": ("DIR", open_chexpert),
+    "csv": ("FILE", open_listed),
+    "hub": ("NAME_OR_DIR", open_hub),
+    "text": ("FILE.csv", open_texts),
 }
 
 
@@ -83,6 +89,8 @@ def with_absolute_place(door: str, folder: Path) -> str:
     kind, place, options = split_door(door)
     if door in DOORS or kind not in PLACES or not place:
         return door
+    if kind == "hub" and not (folder / place).is_dir():
+        return door  # a name in the cache
     return f"{kind}:{(folder / place).resolve()}" + (f"?{options}" if options else "")
 
 

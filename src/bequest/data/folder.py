@@ -8,26 +8,27 @@ read. A file is looked at when it is drawn; one that cannot be read is named the
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from bequest.data.classes import check_classes
 from bequest.data.copies import without_copies
-from bequest.data.decode import ENDINGS, draw_file
+from bequest.data.decode import ENDINGS, Fit, draw_file
 from bequest.data.inside import check_inside
 from bequest.data.source import Record, Source, Split, file_digest
-from bequest.data.splits import SHARES, split_groups
+from bequest.data.splits import complete_splits
 
 SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 Found = tuple[Path, str, Split | None]
 
 
-def open_folder(folder: Path) -> Source:
+def open_folder(folder: Path, bound: Path | None = None, *, fit: Fit = "crop") -> Source:
     """Open a folder of images.
 
     Args:
         folder: class folders with images, or split folders with class folders.
+        bound: the folder that links must not leave; None takes `folder`.
+        fit: see `draw_file`.
 
     Returns:
         The source; classes in alphabetical order. A missing validation or test part is cut from train by hash. Copies
@@ -36,7 +37,7 @@ def open_folder(folder: Path) -> Source:
     Raises:
         FileNotFoundError: if the folder is missing.
         ValueError: if it holds no class folders or no images, if a class has fewer than two images, or if a file lies
-            outside of it (through a link).
+            outside of that (through a link).
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
@@ -45,29 +46,36 @@ def open_folder(folder: Path) -> Source:
     parts = {entry: SPLIT_FOLDERS[entry.name] for entry in inner if entry.name in SPLIT_FOLDERS}
     found: list[Found]
     if parts and len(parts) == len(inner) and "train" in parts.values():
-        found = [(path, label, split) for part, split in parts.items() for path, label in _images(folder, part)]
+        found = [
+            (path, label, split) for part, split in parts.items() for path, label in _images(bound or folder, part)
+        ]
         digests = [file_digest(path) for path, _, _ in found]
         stay = without_copies(digests, [split for _, _, split in found], str(folder))
         found = [found[index] for index in stay]
     else:
-        found = [(path, label, None) for path, label in _images(folder, folder)]
+        found = [(path, label, None) for path, label in _images(bound or folder, folder)]
     if not found:
         raise ValueError(
             f"the data folder {folder} holds no images; expected {folder}/CLASS/IMAGE or {folder}/train/CLASS/IMAGE "
             f"with endings {', '.join(sorted(ENDINGS))}"
         )
     classes = tuple(sorted({label for _, label, _ in found}))
-    _check_classes(folder, found, classes)
     targets = [classes.index(label) for _, label, _ in found]
+    check_classes(classes, targets, [split for _, _, split in found], str(folder), "remove the class folder")
     groups = [file_digest(path) for path, _, _ in found]
-    splits = _splits(groups, targets, [split for _, _, split in found])
+    splits = complete_splits(groups, targets, [split for _, _, split in found])
     records = tuple(
-        Record(path.relative_to(folder).as_posix(), group, target, partial(draw_file, path), split)
+        Record(path.relative_to(folder).as_posix(), group, target, partial(draw_file, path, fit=fit), split)
         for (path, _, _), group, target, split in zip(found, groups, targets, splits, strict=True)
     )
     attribution = f"Images from the folder {folder.resolve().name}"
     return Source(
-        f"folder:{folder.resolve().name}", classes, records, attribution, files=tuple(path for path, _, _ in found)
+        f"folder:{folder.resolve().name}",
+        classes,
+        records,
+        attribution,
+        files=tuple(path for path, _, _ in found),
+        recipe="" if fit == "crop" else fit,
     )
 
 
@@ -89,35 +97,3 @@ def _images(root: Path, folder: Path) -> list[tuple[Path, str]]:
                 check_inside(root, path, str(root))
                 found.append((path, label.name))
     return found
-
-
-def _check_classes(folder: Path, found: Sequence[Found], classes: tuple[str, ...]) -> None:
-    counts = Counter(label for _, label, split in found if split in (None, "train"))
-    few = [f"{label} has {counts[label]}" for label in classes if counts[label] < 2]
-    if few:
-        raise ValueError(
-            f"every class in {folder} needs at least two images to train on: {', '.join(few)}; "
-            "add images or remove the class folder"
-        )
-    if len(classes) < 2:
-        raise ValueError(f"{folder} has a single class, {classes[0]}; classification needs two")
-
-
-def _splits(groups: list[str], targets: list[int], given: list[Split | None]) -> list[Split]:
-    # What the folders do not give is cut by hash from the rest.
-    rest = [index for index, split in enumerate(given) if split in (None, "train")]
-    shares = (
-        0.5,
-        0.0 if "validation" in given else SHARES[1],
-        0.0 if "test" in given else SHARES[2],
-    )
-    whole = sum(shares)
-    train, validation, test = shares
-    cut = split_groups(
-        [groups[index] for index in rest],
-        [targets[index] for index in rest],
-        shares=(train / whole, validation / whole, test / whole),
-    )
-    sides = {index: split for index, split in enumerate(given) if split is not None}
-    sides.update(zip(rest, cut, strict=True))
-    return [sides[index] for index in range(len(given))]

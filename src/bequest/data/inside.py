@@ -14,19 +14,20 @@ from pathlib import Path, PurePosixPath
 SHOWN = 10  # chosen: names in a message before "and so many more"
 
 
-def inside(root: Path, entry: str, where: str) -> Path:
+def inside(root: Path, entry: str, where: str, *, bound: Path | None = None) -> Path:
     """Give the path of a list's entry.
 
     Args:
-        root: the folder that must not be left.
+        root: the folder of the list, which its entries must not leave.
         entry: what the list says, relative to the root, with slashes.
         where: file and line, for the message.
+        bound: the folder that links must not leave; None takes the root.
 
     Returns:
         The path below the root; it need not exist.
 
     Raises:
-        ValueError: if it is empty, absolute, goes up, or is a link to outside of the root.
+        ValueError: if it is empty, absolute, goes up, or is a link to outside of the bound.
     """
     pure = PurePosixPath(entry)
     if not entry or "\0" in entry or pure.is_absolute() or ".." in pure.parts or Path(entry).is_absolute():
@@ -34,7 +35,7 @@ def inside(root: Path, entry: str, where: str) -> Path:
             f"{where}: {entry!r} is no path inside of {root}; write it relative to that folder, without .."
         )
     path = root / pure
-    check_inside(root, path, where)
+    check_inside(bound or root, path, where)
     return path
 
 

@@ -110,6 +110,8 @@ def pack(
     """
     if not source.records:
         raise ValueError(f"{source.name} has no images")
+    if source.texts:
+        raise ValueError(f"{source.name} holds texts; they have no pixels to pack")
     if not 1 <= size <= MOST_PIXELS:
         raise ValueError(f"size has to be 1 to {MOST_PIXELS} pixels, not {size}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -238,6 +240,7 @@ def _drawn(records: tuple[Record, ...], size: int, workers: int) -> Iterator[NDA
 
 
 def _draw(record: Record, size: int) -> NDArray[np.uint8] | ValueError:
+    assert record.draw is not None
     try:
         return record.draw(size)
     except ValueError as error:  # what a damaged image gives; anything else is a mistake in the code and stops here

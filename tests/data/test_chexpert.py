@@ -171,6 +171,10 @@ def test_bad_lists(tmp_path: Path) -> None:
     (root / "train.csv").write_text("\n".join([*lines[:2], ",".join(fields), *lines[3:]]) + "\n")
     with pytest.raises(ValueError, match=r"train\.csv:3: Edema is '2\.0', not 1\.0, 0\.0, -1\.0 or blank"):
         open_source(f"chexpert:{root}")
+    for cut in (text[:-30], text + "x,y\n", text[:-1] + ",more\n"):
+        (root / "train.csv").write_text(cut)
+        with pytest.raises(ValueError, match=r"train\.csv:\d+: the line has not 19 fields"):
+            open_source(f"chexpert:{root}")
     (root / "train.csv").write_text(text)
     (root / "train" / "patient00001" / "study1" / "view1_frontal.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of \d+ files .*view1_frontal\.jpg; is the download complete"):

@@ -130,13 +130,19 @@ def _read(folder: Path, name: str, uncertain: Uncertain) -> list[_Row]:
     if not path.is_file():
         raise FileNotFoundError(f"the list {path} is missing; write chexpert:DIR, DIR holding train.csv and valid.csv")
     rows = []
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.DictReader(file)
         missing = [column for column in ("Path", "Frontal/Lateral", *TASKS) if column not in (reader.fieldnames or ())]
         if missing:
             raise ValueError(f"{path} has no column {', '.join(missing)}; is it the CSV of CheXpert?")
-        for fields in reader:
-            rows.append(_row(folder, fields, f"{path}:{reader.line_num}", uncertain))
+        try:
+            for fields in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in fields or None in fields.values():  # a cut line would count as healthy
+                    raise ValueError(f"{where}: the line has not {len(reader.fieldnames or ())} fields, as the header")
+                rows.append(_row(folder, fields, where, uncertain))
+        except csv.Error as error:
+            raise ValueError(f"{path}:{reader.line_num}: {error}") from None
     if not rows:
         raise ValueError(f"{path} has no rows")
     return rows

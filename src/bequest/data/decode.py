@@ -65,7 +65,9 @@ def _draw(file: Path | BytesIO, name: str, size: int, fit: Fit) -> NDArray[np.ui
             pixels, mode = image.width * image.height, image.mode
             if pixels <= MOST_PIXELS and mode != "F":
                 image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a half, a quarter or an eighth if it may
-                upright = ImageOps.exif_transpose(_eight_bits(image)).convert("RGBA")
+                upright = ImageOps.exif_transpose(_eight_bits(image))
+                # Most images are opaque, and then the way over white is half of the time.
+                upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except Exception as error:  # decoders raise anything at all on damaged bytes
         why = "the file is empty" if _is_empty(file) else str(error) or type(error).__name__
         why = why.replace(repr(file), "it")  # the address of a buffer says nothing
@@ -74,12 +76,13 @@ def _draw(file: Path | BytesIO, name: str, size: int, fit: Fit) -> NDArray[np.ui
         raise ValueError(f"{name} has {pixels:,} pixels, more than {MOST_PIXELS:,}; reduce it first")
     if mode == "F":
         raise ValueError(f"{name} has floating-point pixels of unknown range; save it with 8 or 16 bits")
-    white = Image.new("RGBA", upright.size, "white")
-    white.alpha_composite(upright)
-    flat = white.convert("RGB")
+    if upright.mode == "RGBA":
+        white = Image.new("RGBA", upright.size, "white")
+        white.alpha_composite(upright)
+        upright = white.convert("RGB")
     if fit == "pad":
-        return np.asarray(ImageOps.pad(flat, (size, size), Image.Resampling.LANCZOS, PADDING, centering=(0, 0)))
-    return np.asarray(ImageOps.fit(flat, (size, size), Image.Resampling.LANCZOS))
+        return np.asarray(ImageOps.pad(upright, (size, size), Image.Resampling.LANCZOS, PADDING, centering=(0, 0)))
+    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
 
 
 def _is_empty(file: Path | BytesIO) -> bool:

@@ -107,7 +107,7 @@ def _read_list(root: Path, domain: str, split: Split, names: dict[int, str]) -> 
         there = f"{hint}There: {', '.join(known)}" if known else "write domainnet:DIR/DOMAIN, DIR holding the lists"
         raise FileNotFoundError(f"the list {path} is missing; {there}")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"

@@ -147,4 +147,4 @@ def _label(sample: _Sample, asked: str | None, where: str) -> str:
 
 def _class_names(root: Path) -> tuple[str, ...]:
     path = root / "classnames.txt"
-    return tuple(path.read_text(encoding="utf-8").split("\n")) if path.is_file() else ()
+    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()

@@ -22,7 +22,7 @@ from bequest.study.spec import Study
 from bequest.study.step import Context, Function, Step
 from bequest.study.store import Artefact, Store, told, write_whole
 
-REPORT_VERSION = 1  # raised when the page changes, so that old reports are written again
+REPORT_VERSION = 2  # raised when the page changes, so that old reports are written again
 
 
 def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
@@ -118,6 +118,7 @@ def _open(place: Path) -> tuple[Plan, Store]:
 def _report_step(made: Plan) -> Step:
     inputs: dict[str, Step] = {f"measured/{a}/{t}": step for (a, t), step in made.measured.items()}
     inputs |= {f"run/{target}/{name}": step for target, runs in made.runs.items() for name, step in runs.items()}
+    inputs |= {f"run/{target}/{cell.name}": cell.step for target, cells in made.further.items() for cell in cells}
     inputs |= {f"choice/{target}/{arm}": step for (target, arm), step in made.choices.items()}
     inputs |= {f"domain/{door}": step for door, step in made.domains.items()} | {"pretrained": made.pretrained}
     arguments = {"study": made.study.model_dump(mode="json")}

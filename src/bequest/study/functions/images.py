@@ -12,8 +12,10 @@ from torch import Tensor
 from bequest.data.batches import Batches, batches, take_shots, to_tensor
 from bequest.data.doors import open_source
 from bequest.data.pack import Packed, open_packed, pack
+from bequest.evaluation.batches import Batches as AnyBatches
 from bequest.study.step import Context
 from bequest.study.store import Artefact
+from bequest.training.shuffling import Shuffle, ShuffledBatches
 
 EVALUATION_BATCH = 256
 
@@ -55,6 +57,18 @@ def evaluation_batches(packed: Packed, split: str, arguments: Mapping[str, Any],
     indices = chosen(packed, split, arguments)
     normalise = (tuple(arguments["mean"]), tuple(arguments["std"]))
     return batches(packed, indices, batch_size=size or EVALUATION_BATCH, normalise=normalise)
+
+
+def shuffle_of(arguments: Mapping[str, Any]) -> Shuffle | None:
+    """Give the shuffle through which a run sees its images, if it has one."""
+    asked = arguments.get("shuffle")
+    return Shuffle(asked["block_size"], asked["mode"], asked["seed"]) if asked else None
+
+
+def seen_batches(packed: Packed, split: str, arguments: Mapping[str, Any]) -> AnyBatches:
+    """Give the images of a split as a run sees them: with their blocks shuffled, where it has a shuffle."""
+    plain, shuffle = evaluation_batches(packed, split, arguments), shuffle_of(arguments)
+    return ShuffledBatches(plain, shuffle, split) if shuffle else plain
 
 
 def joined(domains: list[Packed], split: str, arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

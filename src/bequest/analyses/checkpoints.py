@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from bequest.analyses.groups import bounded, counted
 from bequest.analyses.intervals import Interval, bootstrap, mean_interval, paired_difference
 from bequest.analyses.pairs import replicas
 from bequest.analyses.result import Result, table
@@ -149,7 +150,7 @@ def _course_rows(
         for name, value in zip(runs, found, strict=True):
             yield _row(metric, name, value=value, n=1, split=split, x=t)
         if runs != [which]:
-            yield _row(metric, which, mean_interval(found), split=split, x=t)
+            yield _row(metric, which, bounded(mean_interval(found)), split=split, x=t)
 
 
 def _sufficient_rows(
@@ -218,10 +219,10 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     begins = f"begins at epoch {plateau:.0f}" if plateau is not None else "could not be found"
     numbers = (
         f"the smallest sufficient checkpoint is epoch {found['value']:.0f} of {last:.0f} ({found['low']:.0f} to "
-        f"{found['high']:.0f}), {100 * found['value'] / last:.0f} % of the pre-training, where the source has "
-        f"{_share(get('source_progress', x=found['value'])['value'])} of its gain and its last plateau {begins}; it "
-        f"loses {100 * at['value']:+.1f} points with {100 * allowed:.1f} allowed, and {100 * slower['value']:+.1f} "
-        f"points of mean train accuracy, {n} replicas"
+        f"{found['high']:.0f}), {100 * found['value'] / last:.0f} % of the pre-training. There the source has "
+        f"{_share(get('source_progress', x=found['value'])['value'])} of its gain; its last plateau {begins}. The "
+        f"checkpoint loses {100 * at['value']:+.1f} points with {100 * allowed:.1f} allowed, and "
+        f"{100 * slower['value']:+.1f} points of mean train accuracy, {counted(n, 'replica')}"
     )
     chance = rows.filter(pl.col("metric") == "chance_accuracy")["value"].to_list()
     fitted = 1 - get("error", a=which, split="train", x=last)["value"]

@@ -1,4 +1,4 @@
-"""How is a chart laid out that has a panel for each target, and how does it tell kinds of pairs apart?"""
+"""How do charts lay out a panel for each target, tell kinds of pairs apart, and draw means with their intervals?"""
 
 from __future__ import annotations
 
@@ -58,6 +58,31 @@ def by_target_and_split(rows: pl.DataFrame, panel: Callable[[pl.DataFrame], Any]
         The one panel, as wide as its box; several small ones, two a row, each with its target and split as title.
     """
     return by_target(rows, panel, columns=("target", "split"))
+
+
+def means(data: pl.DataFrame, x: Any, y: Any, colour: Any, tooltip: Sequence[Any]) -> Any:
+    """Draw means as points on a line, with their intervals as bars.
+
+    Args:
+        data: columns value, low, high (shares, 0..1), n and those of the channels.
+        x: channel of the horizontal axis.
+        y: channel of the value.
+        colour: channel of the series.
+        tooltip: what is said of a point before its value.
+
+    Returns:
+        The layers.
+    """
+    import altair as alt
+
+    shares = [alt.Tooltip(f"{name}:Q", format=".1%") for name in ("value", "low", "high")]
+    base = alt.Chart(data)
+    points = base.mark_point(filled=True, size=45, opacity=1)
+    return alt.layer(
+        base.mark_rule(strokeWidth=2, opacity=0.5).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), colour),
+        base.mark_line().encode(x, y, colour),
+        points.encode(x, y, colour, tooltip=[*tooltip, *shares, alt.Tooltip("n:Q", title="replicas")]),
+    )
 
 
 def with_kinds(rows: pl.DataFrame) -> pl.DataFrame:

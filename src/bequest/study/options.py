@@ -59,8 +59,8 @@ class BlockShuffle(Measured):
     """One permutation for all images of a run, as in the paper; or one for each image."""
     controls: tuple[int | Literal["pixel-channel"], ...] = (1, "pixel-channel")
     """Block sizes at which the control arms of the study are trained too, besides no shuffle."""
-    recipe: Recipe | None = None
-    """How to train; left out: as the arms, without augmentation, as in the paper."""
+    recipe: Recipe | Literal["arms"] | None = None
+    """How to train; left out: as the arms, without augmentation, as in the paper; `arms`: as the arms."""
     sweep: bool = False
     """Choose the learning rate again at each block size; else that of the arm without shuffle is used."""
 

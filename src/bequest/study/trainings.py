@@ -129,7 +129,8 @@ class Trainings:
     def on_shuffled(self, name: str, options: BlockShuffle) -> list[Cell]:
         """Make the runs on images with shuffled blocks, and those without shuffle that they are compared with."""
         arms, size = self.study.arms, self.study.size
-        recipe = options.recipe or arms.recipe.model_copy(update={"augmentation": "none"})
+        plain = arms.recipe.model_copy(update={"augmentation": "none"})
+        recipe = arms.recipe if options.recipe == "arms" else options.recipe or plain
         every: tuple[BlockSize, ...] = options.sizes or (*block_sizes(size)[:-1], "pixel-channel")
         keep = arms.checkpoint_epochs if recipe == arms.recipe else ()  # then they are the arms' own runs
         cells = []

@@ -37,6 +37,19 @@ def typeset(text: str) -> Markup:
     )
 
 
+def lead(sentence: str) -> tuple[str, str]:
+    """Part the answer from the numbers, so that the page can set one before the other.
+
+    Args:
+        sentence: of a verdict, as `No barrier: barriers in points of error ...`.
+
+    Returns:
+        The words up to the first colon or full stop, and the rest; all words where there is none.
+    """
+    found = re.match(r"[^:.(]*[:.](?= )", sentence)
+    return (sentence[: found.end()], sentence[found.end() :]) if found else (sentence, "")
+
+
 def signed(value: float, digits: int = 1) -> str:
     """Write a difference with its sign."""
     return f"{value:+.{digits}f}".replace("-", MINUS)

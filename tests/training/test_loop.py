@@ -5,6 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from bequest.data.batches import Stored, to_tensor
+from bequest.data.pack import pack
+from bequest.data.source import Record, Source
 from bequest.evaluation.tasks import task
 from bequest.training.loop import Diverged, Examples, make_optimizer, train
 from bequest.training.recipe import Recipe
@@ -245,3 +248,26 @@ def test_the_model_sees_what_it_is_shown_with_the_places_of_the_images():
     assert sorted(torch.cat([places for _, places in seen]).tolist()) == list(range(24))
     for batch, places in seen:
         assert torch.allclose(batch, (images[places].float() / 255 - 0.5) / 0.5)
+
+
+def test_images_that_stay_in_their_arrays_teach_the_same(tmp_path):
+    images, targets = made()
+    records = [
+        Record(f"n{i}", f"n{i}", int(target), lambda size, i=i: images[i].permute(1, 2, 0).numpy(), "train")
+        for i, target in enumerate(targets)
+    ]
+    packed = pack(Source("made", ("a", "b", "c"), tuple(records), ""), tmp_path, size=8)
+    kept = []
+    for seen in (to_tensor(packed, packed.indices("train")), Stored([(packed, packed.indices("train"))])):
+        last = {}
+        train(
+            Net(),
+            Examples(seen, targets, 3, MEAN, STD),
+            recipe=Recipe(epochs=2, batch_size=8),
+            order_seed=0,
+            task=task("classification"),
+            watch={},
+            keep=last.__setitem__,
+        )
+        kept.append(last["last"])
+    assert same(*kept)

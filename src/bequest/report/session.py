@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from bequest.report.gathering import failures, gather, results
 from bequest.report.headline import headlines
@@ -92,11 +94,12 @@ def print_results(place: Path) -> None:
         numbers.add_row(*shown)
     console.print("mean error after the last epoch, on test", highlight=False)
     console.print(numbers)
-    table = Table("", "claim", "verdict", "why", box=None, padding=(0, 1))
     for slot in slots(found, failures(made, store)):
-        why = " ".join(f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts)
-        table.add_row(slot.claim, slot.text, slot.word, why or slot.note)
-    console.print(table)
+        heading = Text.assemble("\n", (f"{slot.claim:<4}", "bold"), (slot.word, "bold"), f"  {slot.text}")
+        console.print(heading)
+        why = [f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts]
+        for sentence in why or [slot.note]:
+            console.print(Padding(Text(sentence), (0, 0, 0, 4)))
 
 
 def write_again(place: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bequest.data.augment import augment, mixup
-from bequest.data.batches import normalised
+from bequest.data.batches import Stored, normalised
 from bequest.evaluation.batches import Batches
 from bequest.evaluation.predict import measure
 from bequest.evaluation.tasks import Task
@@ -34,17 +34,17 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class Examples:
-    """Training examples, wholly in memory.
+    """Training examples.
 
     Attributes:
-        images: uint8 [N, 3, H, W].
+        images: uint8 [N, 3, H, W], in memory, or in packed arrays until they are needed.
         targets: int64 [N].
         classes: number of classes.
         mean: per channel, of images scaled to 0..1.
         std: likewise.
     """
 
-    images: Tensor
+    images: Tensor | Stored
     targets: Tensor
     classes: int
     mean: tuple[float, float, float]
@@ -101,7 +101,7 @@ def train(
     own = {parameter for part in learning for parameter in part.parameters()}
     stopped = [one for one in model.parameters() if one.requires_grad and one not in own]
     for parameter in stopped:
-        parameter.requires_grad_(False)  # noqa: FBT003 - its only argument
+        parameter.requires_grad_(False)
     optimizer = make_optimizer(model, recipe)
     streams = {name: generator(order_seed, name) for name in ("order", "augmentation", "mixup")}
     done = resume.load(state, model, optimizer, streams) if state else None
@@ -122,7 +122,7 @@ def train(
     if done is None:
         keep("step-0", snapshot(model))
         record(watch, 0, 0.0)
-    images = examples.images.to(device)
+    images = examples.images.to(device) if isinstance(examples.images, Tensor) else examples.images
     targets = examples.targets.to(device)
     for epoch in range(progress.epoch, recipe.epochs):
         order = torch.randperm(len(targets), generator=streams["order"]).to(device)
@@ -130,7 +130,7 @@ def train(
             for number, chosen in enumerate(order.tensor_split(steps_per_epoch)):
                 step = epoch * steps_per_epoch + number
                 rate = learning_rate(recipe, step, steps)
-                batch = prepare(images[chosen], examples, recipe, streams["augmentation"])
+                batch = prepare(images[chosen].to(device), examples, recipe, streams["augmentation"])
                 batch = batch if see is None else see(batch, chosen)
                 goal = targets[chosen]
                 if recipe.mixup > 0:

@@ -132,7 +132,7 @@ def test_blocks_that_did_not_move_are_not_judged():
     ("figure", "controls", "status", "words"),
     [
         (REAL, (), "holds under conditions", "Without the control arms meanvar and shuffled"),
-        (REAL, (("meanvar", 0.0), ("shuffled", 0.3)), "holds", "the scale of the weights (shuffled) explains a part"),
+        (REAL, (("meanvar", 0.0), ("shuffled", 0.3)), "holds", "their scale (shuffled) explains a part"),
         (REAL, (("meanvar", -0.1), ("shuffled", -0.1)), "holds", "know of pixel values, not their scale alone"),
         (REAL, (("meanvar", 1.0),), "holds under conditions", "the scale of the weights is enough"),
         (QUICKDRAW, (), "inconclusive", "randinit failed to train"),

@@ -255,7 +255,7 @@ def _one_basin(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     if any(_above(pair[0]) for pair in means.values()):
         return say("does not hold", "There is a barrier between fine-tuned models")
     if not all(_below(pair[0]) for pair in means.values()):
-        return say("inconclusive", "The interval crosses 2 points")
+        return say("inconclusive", "This cannot be told, as the interval crosses 2 points")
     if not all((pair[0].high or 0) < (pair[1].low or 0) for pair in means.values()):
         return say("inconclusive", "No barrier between fine-tuned models, but none clearly higher between random inits")
     if not {"train", "test"} <= means.keys():
@@ -294,7 +294,7 @@ def _apart(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     if any(_below(mean) for (mean,) in means.values()):
         return say("does not hold", "There is no barrier between random inits")
     if not all(_above(mean) for (mean,) in means.values()):
-        return say("inconclusive", "The interval crosses 2 points")
+        return say("inconclusive", "This cannot be told, as the interval crosses 2 points")
     if not same:
         return say("holds under conditions", "Different inits are apart; no pair from the same init was measured")
     if min(group.mean.value for group in same.values()) <= THRESHOLD:
@@ -369,7 +369,7 @@ def _panel(data: pl.DataFrame) -> Any:
 
     naive = pl.when(pl.col("metric") == "error").then(pl.lit("refitted")).otherwise(pl.lit("naive"))
     data = with_kinds(data.select("a", "b", "x", "value", naive.alias("protocol")))
-    colour, dash, _ = pair_channels(data)
+    colour, dash, _ = pair_channels(data, dots=False)
     both = data["protocol"].unique().sort(descending=True).to_list()
     widths = alt.Scale(domain=both, range=[2.25 if one == "refitted" else 0.75 for one in both])
     legend, shown = (alt.Legend(), ["a:N", "b:N", "protocol:N"]) if len(both) > 1 else (None, ["a:N", "b:N"])

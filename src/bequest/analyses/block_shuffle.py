@@ -18,7 +18,7 @@ single pixels is not shapes; the control arms (`meanvar`, `shuffled`) have the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -101,9 +101,7 @@ def _place(block: int | str, size: int) -> int:
     if block == "pixel-channel":
         return 0
     if not isinstance(block, int) or not 1 <= block <= size:
-        raise ValueError(
-            f"a block size is 1 to {size} pixels (the side of the image) or 'pixel-channel', not {block!r}"
-        )
+        raise ValueError(f"a block size is 1 to {size} pixels (the image's side) or 'pixel-channel', not {block!r}")
     return block
 
 
@@ -116,9 +114,8 @@ def _block_rows(
     x: int, runs: Mapping[str, Trajectory], split: str, chance: float, size: int, moved: Mapping[str, float | None]
 ) -> Iterator[dict[str, Any]]:
     """All numbers of one block size."""
-    errors = {
-        part: {name: final_error(name, run.metrics, part) for name, run in runs.items()} for part in (split, "train")
-    }
+    parts = (split, "train")
+    errors = {part: {name: final_error(name, run.metrics, part) for name, run in runs.items()} for part in parts}
     counting = [run.metrics for name, run in runs.items() if arm(name) not in CONTROLS]
     until = shared_epochs(counting or [run.metrics for run in runs.values()])
     speeds = {name: mean_train_accuracy(name, run.metrics, until=until) for name, run in runs.items()}
@@ -140,12 +137,10 @@ def _block_rows(
             if (metric, part) != ("error", "train"):
                 apart = paired_difference([values[left] for left, _ in pairs], [values[right] for _, right in pairs])
                 yield _row(f"{metric}_difference", a, apart, b=b, split=part, x=x)
-    if "finetune" in arms and "randinit" in arms:
-        pairs = replica_pairs(arms["finetune"], arms["randinit"])
+    if pairs := replica_pairs(arms.get("finetune", []), arms.get("randinit", [])):
         accuracies = [(1 - errors[split][left], 1 - errors[split][right]) for left, right in pairs]
         fitted = [1 - errors["train"][name] for name in arms["randinit"]]
-        if pairs:
-            yield _drop_row(x, accuracies, sum(fitted) / len(fitted), split, chance, x != size and 0 in moved.values())
+        yield _drop_row(x, accuracies, sum(fitted) / len(fitted), split, chance, x != size and 0 in moved.values())
 
 
 def _drop_row(
@@ -179,16 +174,28 @@ def verdict(rows: pl.DataFrame) -> tuple[Verdict, ...]:
     return (*judge_targets(rows, _by_mode(_feature_reuse)), *judge_targets(rows, _by_mode(_low_level)))
 
 
-def _by_mode(judge: Any) -> Any:
+def _by_mode(judge: Callable[[pl.DataFrame], Verdict | None]) -> Callable[..., Verdict | None]:
     """Judge each kind of permutation and join what comes out."""
 
     def judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         parts = rows.partition_by("permutation", maintain_order=True)
         found = [(part["permutation"][0], judge(part)) for part in parts]
         spoken = [replace(one, target=MODES[mode]) for mode, one in found if one is not None]
-        return replace(combine(spoken), target=target) if spoken else None
+        if len(spoken) < 2:
+            return replace(spoken[0], target=target) if spoken else None
+        status = combine(spoken).status
+        deciding = next((one for one in spoken if one.status == status), spoken[0])
+        return replace(deciding, status=status, sentence=_in_each_mode(spoken), target=target)
 
     return judged
+
+
+def _in_each_mode(spoken: Sequence[Verdict]) -> str:
+    """Join the sentences on several kinds of permutation; an answer that they share comes first."""
+    plain = [one.sentence.rstrip(".") for one in spoken]
+    answers = {text.partition(": ")[0] for text in plain}
+    told = "; ".join(f"{one.target}: {one.status} ({text})" for one, text in zip(spoken, plain, strict=True))
+    return f"{answers.pop() + ', by either' if len(answers) == 1 else 'By'} kind of permutation: {told}."
 
 
 def _feature_reuse(rows: pl.DataFrame) -> Verdict | None:
@@ -275,9 +282,7 @@ def _low_level(rows: pl.DataFrame) -> Verdict | None:
         for name in here
     )
     if len(beaten) == len(here):
-        scale = (
-            f"the scale of the weights ({' and '.join(helped)}) explains a part" if helped else "not their scale alone"
-        )
+        scale = f"their scale ({' and '.join(helped)}) explains a part" if helped else "not their scale alone"
         left = f"what P's weights know of pixel values, {scale}"
         return say("holds", f"Faster without any shape left: {numbers}. {compared}. This leaves {left}.")
     left = "the scale of the weights is enough to explain it" if helped else "the control arms do not settle why"
@@ -305,10 +310,8 @@ def _pairs(rows: pl.DataFrame, x: float, a: str, b: str) -> dict[tuple[str, str]
 
 def _faster(rows: pl.DataFrame, x: float, a: str, b: str) -> Interval:
     left, right = (_runs(rows, x, which).get(SPEED, {}) for which in (a, b))
-    pairs = replica_pairs(left, right)
-    if not pairs:
-        return Interval(float("nan"), None, None, 0)
-    return paired_difference([left[one] for one, _ in pairs], [right[other] for _, other in pairs])
+    found = [(left[one], right[other]) for one, other in replica_pairs(left, right)]
+    return paired_difference(*zip(*found, strict=True)) if found else Interval(float("nan"), None, None, 0)
 
 
 def _fitted(rows: pl.DataFrame, x: float, which: str) -> float:

@@ -281,7 +281,7 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         return limited(found, conditions)
     if len(below) == 3:
         return say("does not hold", f"Farther by every measure: {numbers}.")
-    return say("inconclusive", f"An interval crosses 1, so this cannot be told: {numbers}.")
+    return say("inconclusive", f"This cannot be told, as an interval crosses 1: {numbers}.")
 
 
 def _ratio(first: Group, second: Group) -> Interval:

@@ -309,7 +309,7 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         told = f"errors of {100 * means[0]:.1f} % and {100 * means[1]:.1f} % are far apart, which kappa does not remove"
         confounded = [told] if abs(means[0] - means[1]) > FAR_APART else []
         return limited(say("holds", f"More alike than their errors explain: {numbers}."), confounded)
-    return say("inconclusive", f"An interval crosses 0: {numbers}.")
+    return say("inconclusive", f"This cannot be told, as an interval crosses 0: {numbers}.")
 
 
 def _ranged(row: Mapping[str, Any]) -> str:

@@ -98,11 +98,12 @@ def with_kinds(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(kinds).filter(pl.col("kind") != ACROSS)
 
 
-def pair_channels(rows: pl.DataFrame) -> tuple[Any, Any, Any]:
+def pair_channels(rows: pl.DataFrame, *, dots: bool = True) -> tuple[Any, Any, Any]:
     """Give the colour, the dash and the shape by kind of pair, which share one legend.
 
     Args:
         rows: what is drawn, with the column `kind`.
+        dots: whether there are dots; the legend then has their shapes, else dashes.
 
     Returns:
         Colour for every mark, dash for lines, shape for points.
@@ -122,6 +123,6 @@ def pair_channels(rows: pl.DataFrame) -> tuple[Any, Any, Any]:
     ]
     return (
         alt.Color("kind:N", title="pair", scale=scales[0]),
-        alt.StrokeDash("kind:N", title="pair", scale=scales[1]),
+        alt.StrokeDash("kind:N", title="pair", scale=scales[1], legend=None if dots else alt.Undefined),
         alt.Shape("kind:N", title="pair", scale=scales[2]),
     )

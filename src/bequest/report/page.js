@@ -17,6 +17,7 @@
       font,
       view: { stroke: null },
       axis: { ...text, gridColor: colour("--line"), domainColor: colour("--line-strong"), tickColor: colour("--line-strong"), labelLimit: 140, labelOverlap: true, labelSeparation: 6 },
+      axisYDiscrete: { labelOverlap: false },
       header: { ...text, labelFontSize: 13, labelFontWeight: 500 },
       title: { color: colour("--ink"), fontSize: 13, fontWeight: 500, anchor: "start" },
       legend: {

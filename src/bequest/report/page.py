@@ -20,7 +20,7 @@ from bequest.report.sections import sections
 from bequest.report.tables import frame_table
 from bequest.report.terms import terms
 from bequest.report.verdicts import slots
-from bequest.report.wording import interval, lead, tally, typeset
+from bequest.report.wording import interval, parted, tally, typeset
 
 
 def write_report(report: ReportInput, path: str | Path) -> Path:
@@ -68,7 +68,7 @@ def render(report: ReportInput) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["typeset"] = typeset
-    environment.filters["lead"] = lead
+    environment.filters["parted"] = parted
     claims = slots(report.results, report.failures)
     parts = sections(report.results, report.targets)
     sweep = None if report.sweep is None or report.sweep.is_empty() else report.sweep

@@ -159,28 +159,33 @@ def _alone(name: str, verdicts: Mapping[str, tuple[Verdict, ...]]) -> tuple[Verd
     for verdict in verdicts.get(name, ()):
         first = next((one for one in JUDGES.get(verdict.claim, ()) if verdicts.get(one)), name)
         if first != name:
-            words = f"By this analysis alone; the word on {verdict.claim} is that of {first.replace('_', ' ')}. "
-            parts = tuple(replace(part, sentence=words + part.sentence) for part in verdict.parts)
-            verdict = replace(verdict, sentence=words + verdict.sentence, parts=parts)
+            words = f" This is the word of {title(name)} alone; that on {verdict.claim} is the one of {title(first)}."
+            parts = tuple(replace(part, sentence=part.sentence + words) for part in verdict.parts)
+            verdict = replace(verdict, sentence=verdict.sentence + words, parts=parts)
         found.append(verdict)
     return tuple(found)
+
+
+def title(name: str) -> str:
+    """Give the title of an analysis, as its section has it."""
+    return WORDS.get(name, (name.replace("_", " ").capitalize(), ""))[0]
 
 
 def _section(
     name: str, rows: pl.DataFrame, targets: Sequence[str], verdicts: tuple[Verdict, ...], error: str
 ) -> Section:
-    title, how = WORDS.get(name, (name.replace("_", " ").capitalize(), ""))
+    heading, how = title(name), WORDS.get(name, ("", ""))[1]
     question, *definitions = _paragraphs(name)
     parts = [(part, SHAPES[part.status]) for verdict in verdicts for part in (verdict.parts or (verdict,))]
     return Section(
         name,
-        title,
+        heading,
         question,
         how,
         definitions,
-        analysis_charts(name, title, rows, targets),
+        analysis_charts(name, heading, rows, targets),
         parts,
-        result_table(rows, f"{title}: rows"),
+        result_table(rows, f"{heading}: rows"),
         error,
         contrasts(rows, targets) if name == "learning_curves" else None,
     )

@@ -135,8 +135,12 @@ def _heard(verdict: Verdict, other: Verdict | None) -> Verdict:
     if other is None:
         return verdict
     against = verdict.status == "holds" and other.status == "does not hold"
-    sentence = f"{verdict.sentence} As a basin (mixes of all replicas), it {_WORDS[other.status]}: {other.sentence}"
+    sentence = f"{verdict.sentence} As a basin of all replicas it {_WORDS[other.status]}: {_small(other.sentence)}"
     return replace(verdict, sentence=sentence, status="holds under conditions" if against else verdict.status)
+
+
+def _small(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]
 
 
 _WORDS = {word: word for word in STATUSES} | {"inconclusive": "is inconclusive"}

@@ -228,7 +228,7 @@ def test_an_unknown_augmentation_is_named_with_its_line(write):
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
-        ("{finetune: [0.1]}", "randinit is not named; give both arms equally many learning rates"),
+        ("{finetune: [0.1]}", "randinit is not named; give all arms equally many learning rates"),
         ("{finetune: [0.1, 0.1], randinit: [0.1, 0.2]}", "finetune names 0.1 twice"),
         ("{finetune: [0.1, 0.10000001], randinit: [0.1, 0.2]}", "finetune names 0.1 twice"),
         ("{finetune: [0.1], randinit: [.nan]}", "above 0 and at most 100"),

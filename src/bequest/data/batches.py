@@ -74,6 +74,39 @@ def to_tensor(packed: Packed, indices: Tensor) -> Tensor:
     return torch.from_numpy(rows).permute(0, 3, 1, 2)
 
 
+class Stored:
+    """Images that stay in their packed arrays until they are asked for, where there are too many for the memory.
+
+    Attributes:
+        shape: [n, 3, size, size] of all of them together.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Packed, Tensor]]) -> None:
+        """Name the images.
+
+        Args:
+            parts: packed images of one size, and which of them (int64 [n]); one after the other.
+        """
+        self._parts = list(parts)
+        counts = [len(indices) for _, indices in self._parts]
+        self._starts = torch.tensor([0, *counts]).cumsum(0)
+        self.shape = torch.Size((sum(counts), 3, *self._parts[0][0].pixels.shape[1:3]))
+
+    def __getitem__(self, places: Tensor) -> Tensor:
+        """Read images uint8 [m, 3, size, size] by their numbers, int64 [m]."""
+        places = places.cpu()
+        found = torch.empty((len(places), *self.shape[1:]), dtype=torch.uint8)
+        found = found.contiguous(memory_format=torch.channels_last)
+        for number, (packed, indices) in enumerate(self._parts):
+            here = (places >= self._starts[number]) & (places < self._starts[number + 1])
+            if bool(here.any()):
+                found[here] = to_tensor(packed, indices[places[here] - self._starts[number]])
+        return found
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+
 def normalised(images: Tensor, normalise: Normalise) -> Tensor:
     """Scale images to 0..1, subtract the mean and divide by the standard deviation of each channel.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import torch
+from safetensors.torch import load_file
 
 from bequest.analyses.pairs import arm
 from bequest.data.pack import Packed, open_packed
@@ -49,6 +50,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         sweep=_sweep(plan, store),
         runs=_runs(plan, store),
         pictures=tuple(picture for packed in opened.values() for picture in _pictures(packed)),
+        shuffled=tuple(_shuffled(plan, store)),
         mistakes=tuple(_mistakes(plan, store, opened)),
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
         repeat=(f"bequest run {store.root / 'study.yaml'} --folder {store.root}",),
@@ -76,9 +78,10 @@ def _facts(plan: Plan, store: Store) -> dict[str, str]:
         kind = {"images": "drawing", "train": "training", "weights": "drawing"}.get(step.function, "measuring")
         seconds[kind] = seconds.get(kind, 0.0) + record["seconds"]
     trained = sum(step.function == "train" for step in steps)
+    arms = sum(len(runs) for runs in plan.runs.values())
     commit = f"{last['commit'][:12]}{' with changes' if last['dirty'] else ''}" if last["commit"] else "not a checkout"
     return {
-        "trainings": f"{trained}, of them {sum(len(runs) for runs in plan.runs.values())} runs of the arms",
+        "trainings": f"{trained}, of them {arms} runs of the arms",
         "seconds": ", ".join(f"{kind} {value:.0f}" for kind, value in seconds.items()),
         "finished": str(last["finished"]),
         "device": ", ".join(sorted({str(record["device"]) for record in records})),
@@ -104,6 +107,9 @@ def _runs(plan: Plan, store: Store) -> pl.DataFrame:
     rows = [_run("P", "", plan.pretrained, store)] if plan.pretrained.function == "train" else []
     for target, runs in plan.runs.items():
         rows += [_run(name, target, step, store) for name, step in runs.items()]
+        own = {step.key for step in runs.values()}
+        further = {cell.step.key: cell for cell in plan.further.get(target, ()) if cell.step.key not in own}
+        rows += [_run(cell.name, target, cell.step, store) for cell in further.values()]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -135,6 +141,21 @@ def _pictures(packed: Packed) -> Iterator[Picture]:
         if target not in seen:
             seen.add(target)
             yield Picture(packed.domain, packed.classes[target], packed.pixels[index])
+
+
+def _shuffled(plan: Plan, store: Store) -> Iterator[Picture]:
+    """An example image for each block size, from single pixels to none."""
+    for (analysis, target), step in plan.measured.items():
+        if analysis != "block_shuffle" or not store.has(step):
+            continue
+        found = load_file(store.open(step).folder / "arrays.safetensors")
+        order = {name: 0 if name.endswith("pixel-channel") else int(name.split("/")[1]) for name in found}
+        for name in sorted(found, key=lambda one: (one.split("/")[0], order[one])):
+            mode, block = name.split("/")
+            words = "pixels with colours" if block == "pixel-channel" else f"blocks of {block}"
+            words = "no shuffle" if block == str(plan.study.size) else words
+            pixels = found[name].permute(1, 2, 0).contiguous().numpy()
+            yield Picture(f"{target}, {mode.replace('_', ' ')}", words, pixels)
 
 
 def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[MistakePicture]:

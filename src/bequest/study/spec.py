@@ -15,6 +15,8 @@ from bequest.study.options import Analyses, Part, refuse_twice
 from bequest.training.recipe import Recipe
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Control = Literal["meanvar", "shuffled", "probe"]
+Arm = Literal["finetune", "randinit", "meanvar", "shuffled", "probe"]
 Channels = tuple[float, float, float]
 
 
@@ -45,35 +47,54 @@ class Target(Part):
 
 
 class Arms(Part):
-    """The trainings of each target: `finetune/0…`, `randinit/0…`, and `randinit/0b`."""
+    """The trainings of each target: `finetune/0…`, `randinit/0…`, `randinit/0b`, and those of the control arms."""
 
     replicas: int = Field(default=3, ge=1, le=100)
     """Repeats of each arm, with seeds of their own for init and order."""
     same_init: bool = True
     """Also train `randinit/0b`: the init of `randinit/0` with another data order."""
-    learning_rates: dict[Literal["finetune", "randinit"], tuple[float, ...]] = Field(
-        default={"finetune": (), "randinit": ()}
-    )
+    controls: tuple[Control, ...] = ()
+    """Control arms to train too: `meanvar`, `shuffled` (statistics of P's weights), `probe` (frozen P, new head)."""
+    checkpoint_epochs: tuple[int, ...] | Literal["doubling"] = ()
+    """Epochs after which every run keeps its weights, besides start, best and last; `doubling` is 1, 2, 4, 8, …"""
+    learning_rates: dict[Arm, tuple[float, ...]] = Field(default={"finetune": (), "randinit": ()})
     """Candidates of each arm, equally many; chosen on validation. Empty: the recipe's rate, no sweep."""
     recipe: Recipe = Recipe()
-    """How to train both arms."""
+    """How to train all arms."""
+
+    @property
+    def names(self) -> tuple[Arm, ...]:
+        """The arms that are trained: the two of the study, then the control arms."""
+        return ("finetune", "randinit", *self.controls)
 
     @model_validator(mode="after")
     def _equal_budget(self) -> Self:
-        for arm in ("finetune", "randinit"):
-            if self.learning_rates and arm not in self.learning_rates:
-                raise ValueError(f"{arm} is not named; give both arms equally many learning rates")
-        for arm, rates in self.learning_rates.items():
-            refuse_twice(arm, [f"{rate:g}" for rate in rates])  # so they are told apart in the results
+        refuse_twice("controls", self.controls)
         swept = any(self.learning_rates.values())
+        for arm in self.names:
+            if self.learning_rates and arm not in self.learning_rates and (swept or arm not in self.controls):
+                raise ValueError(f"{arm} is not named; give all arms equally many learning rates")
+        for arm, rates in self.learning_rates.items():
+            if arm not in self.names:
+                raise ValueError(f"{arm} has learning rates but is not trained; add it to `controls` or leave it out")
+            refuse_twice(arm, [f"{rate:g}" for rate in rates])  # so they are told apart in the results
         if swept and "learning_rate" in self.recipe.model_fields_set:
             raise ValueError("recipe.learning_rate has no influence beside learning_rates; leave one of them out")
         counts = {arm: len(rates) for arm, rates in self.learning_rates.items()}
         if len(set(counts.values())) > 1:
             numbers = " and ".join(f"{count} for {arm}" for arm, count in counts.items())
-            raise ValueError(f"both arms need the same number of learning rates, not {numbers}")
+            raise ValueError(f"all arms need the same number of learning rates, not {numbers}")
         if any(not 0 < rate <= 100 for rates in self.learning_rates.values() for rate in rates):
             raise ValueError("learning rates must be above 0 and at most 100")
+        return self
+
+    @model_validator(mode="after")
+    def _within_the_training(self) -> Self:
+        if self.checkpoint_epochs != "doubling":
+            refuse_twice("checkpoint_epochs", self.checkpoint_epochs)
+            for epoch in self.checkpoint_epochs:
+                if not 0 < epoch <= self.recipe.epochs:
+                    raise ValueError(f"checkpoint_epochs has {epoch}, but an arm is trained for {self.recipe.epochs}")
         return self
 
 
@@ -102,3 +123,37 @@ class Study(Part):
     """What is trained on each target."""
     analyses: Analyses = Analyses()
     """What is measured."""
+
+    @model_validator(mode="after")
+    def _asks_for_what_is_there(self) -> Self:
+        for name, options in self.analyses.asked().items():
+            for target in options.targets:
+                if target not in self.targets:
+                    raise ValueError(f"analyses.{name}.targets has {target}; the targets are {', '.join(self.targets)}")
+        along = [
+            name
+            for name, options in self.analyses.asked().items()
+            if "checkpoints" in getattr(options, "paths", ()) and not self.arms.checkpoint_epochs
+        ]
+        if along:
+            raise ValueError(
+                f"analyses.{along[0]}.paths asks for the checkpoints of the runs, and none are kept; add "
+                "`checkpoint_epochs: doubling` to `arms`"
+            )
+        shuffle = self.analyses.block_shuffle
+        for block in (shuffle.sizes or ()) if shuffle else ():
+            if block != "pixel-channel" and (not 1 <= block < self.size or self.size % block):
+                fit = ", ".join(str(one) for one in range(1, self.size) if self.size % one == 0)
+                raise ValueError(
+                    f"analyses.block_shuffle.sizes has {block}; in an image of {self.size} pixels blocks of {fit} fit"
+                )
+        if self.analyses.checkpoints and self.source.weights:
+            raise ValueError(
+                "analyses.checkpoints needs a pre-training with its checkpoints; `source.weights` is one file: leave "
+                "the analysis out, or pre-train on `source.data`"
+            )
+        for epoch in (self.analyses.checkpoints.epochs or ()) if self.analyses.checkpoints else ():
+            if not 0 <= epoch < self.source.recipe.epochs:
+                last = self.source.recipe.epochs
+                raise ValueError(f"analyses.checkpoints.epochs has {epoch}; the pre-training ends with epoch {last}")
+        return self

@@ -61,7 +61,7 @@ def learning_curves(
     choices = {name.split("/")[1]: found.rows() for name, found in inputs.items() if name.startswith("choice/")}
     result = learning_curves_.learning_curves(
         trajectories,
-        chance=_chance(inputs),
+        chance=chance_of(inputs),
         tried={arm_name: rows["learning_rate"].to_list() for arm_name, rows in choices.items()},
         chosen={arm_name: rows.filter("chosen")["learning_rate"][0] for arm_name, rows in choices.items()},
     )
@@ -91,7 +91,7 @@ def similarity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, 
             notes[PRETRAINED] = "P with BatchNorm statistics refitted on the target's training images"
         models[PRETRAINED].load_state_dict(weights)
     result = similarity_.similarity(
-        models, shown, modules=names, errors=_train_errors(inputs), chance=_chance(inputs), notes=notes
+        models, shown, modules=names, errors=_train_errors(inputs), chance=chance_of(inputs), notes=notes
     )
     # P has no head of its own for the target: it takes part up to the features
     head = head_name(template)
@@ -115,7 +115,7 @@ def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
     units = modules(model, example)
     last = {name: checkpoints["last"] for name, checkpoints in runs.items()}
     start = {name: checkpoints["step-0"] for name, checkpoints in runs.items()}
-    errors, chance = _train_errors(inputs), _chance(inputs)
+    errors, chance = _train_errors(inputs), chance_of(inputs)
     rows = [distance_.distances(last, modules=units, initial=start, errors=errors, chance=chance).rows]
     if "pretrained" in inputs:
         pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
@@ -180,7 +180,8 @@ def _loaded(run: Artefact, context: Context) -> nn.Module:
     return model
 
 
-def _chance(inputs: Mapping[str, Artefact]) -> float:
+def chance_of(inputs: Mapping[str, Artefact]) -> float:
+    """Give the accuracy of guessing among the classes of a target, 0..1."""
     return 1 / len(open_packed(inputs["images"].folder).classes)
 
 

@@ -273,3 +273,14 @@ assert "torch" not in sys.modules
 def test_a_study_comes_back_from_its_own_dump(write):
     study = read_study(write(GOOD))
     assert read_study(write(dump(study))) == study
+
+
+def test_keys_that_do_not_go_together_are_told_with_the_line_of_the_one_that_is_named(write):
+    text = GOOD + "  distance:\n    targets: [nowhere]\n"
+    path = write(text)
+    line = text.splitlines().index("    targets: [nowhere]") + 1
+    said = complaint(path)
+    assert f"study.yaml:{line}: analyses.distance.targets has nowhere; the targets are" in said
+    assert "the change distance.targets=[nowhere]: analyses.distance.targets has nowhere" in complaint(
+        write(GOOD), "distance.targets=[nowhere]"
+    )

@@ -65,7 +65,7 @@ def check(content: dict[str, Any], where: Callable[[Location], str] = lambda loc
         errors = error.errors(include_url=False)
         # a misspelt key before the one that is missing because of it
         first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-        location = tuple(part for part in first["loc"] if part != "[key]")
+        location = tuple(part for part in first["loc"] if part != "[key]") or _named(first)
         more = error.error_count() - 1
         further = f" ({more} further complaint{'s' * (more > 1)})" if more else ""
         text = f"{where(location)}: {_complaint(first, location)}{further}"
@@ -120,6 +120,12 @@ def _with_absolute_places(study: Study, folder: Path) -> Study:
     return study.model_copy(update={"source": source, "targets": targets})
 
 
+def _named(error: Any) -> Location:
+    """The key that a complaint about the whole study begins with."""
+    word = error["msg"].removeprefix("Value error, ").partition(" ")[0]
+    return tuple(word.split(".")) if word.split(".")[0] in Study.model_fields else ()
+
+
 def _complaint(error: Any, location: Location) -> str:
     dotted = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
@@ -129,6 +135,8 @@ def _complaint(error: Any, location: Location) -> str:
         return f"`{dotted}` is missing"
     shown = repr(error.get("input"))
     message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return message  # it names the key itself
     return f"`{dotted}` is {shown[:80]}: {message[0].lower()}{message[1:]}"
 
 

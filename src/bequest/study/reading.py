@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from bequest.data.doors import with_absolute_place
 from bequest.study.options import USUAL
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
@@ -107,15 +108,14 @@ def _parse(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
 
 
 def _with_absolute_places(study: Study, folder: Path) -> Study:
-    def absolute(door: str) -> str:
-        kind, colon, place = door.partition(":")
-        return f"folder:{(folder / place).resolve()}" if kind == "folder" and colon and place else door
-
-    source = study.source.model_copy(update={"data": tuple(absolute(door) for door in study.source.data)})
+    source = study.source.model_copy(
+        update={"data": tuple(with_absolute_place(door, folder) for door in study.source.data)}
+    )
     if source.weights is not None:
         source = source.model_copy(update={"weights": (folder / source.weights).resolve()})
     targets = {
-        name: target.model_copy(update={"data": absolute(target.data)}) for name, target in study.targets.items()
+        name: target.model_copy(update={"data": with_absolute_place(target.data, folder)})
+        for name, target in study.targets.items()
     }
     return study.model_copy(update={"source": source, "targets": targets})
 
@@ -134,7 +134,7 @@ def _complaint(error: Any, location: Location) -> str:
     if error["type"] == "missing":
         return f"`{dotted}` is missing"
     shown = repr(error.get("input"))
-    message = error["msg"].removeprefix("Value error, ")
+    message: str = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return message  # it names the key itself
     return f"`{dotted}` is {shown[:80]}: {message[0].lower()}{message[1:]}"

@@ -72,7 +72,7 @@ def _domain(folder: Path) -> None:
             place = Path("clipart") / f"class_{label:03d}" / f"{split}_{number:06d}.jpg"
             if number < CLASSES:
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            (folder / place).write_bytes(buffer.getvalue())
+            (folder / place).write_bytes(buffer.getvalue() + f"{split} {number}".encode())  # so that none is a copy
             lines.append(f"{place} {label}")
         (folder / f"clipart_{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

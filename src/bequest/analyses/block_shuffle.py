@@ -192,10 +192,12 @@ def _by_mode(judge: Callable[[pl.DataFrame], Verdict | None]) -> Callable[..., V
 
 def _in_each_mode(spoken: Sequence[Verdict]) -> str:
     """Join the sentences on several kinds of permutation; an answer that they share comes first."""
-    plain = [one.sentence.rstrip(".") for one in spoken]
-    answers = {text.partition(": ")[0] for text in plain}
-    told = "; ".join(f"{one.target}: {one.status} ({text})" for one, text in zip(spoken, plain, strict=True))
-    return f"{answers.pop() + ', by either' if len(answers) == 1 else 'By'} kind of permutation: {told}."
+    plain = [one.sentence.rstrip(".").partition(": ") for one in spoken]
+    if len({(one.status, answer) for one, (answer, _, _) in zip(spoken, plain, strict=True)}) == 1:
+        told = "; ".join(f"{one.target}: {numbers}" for one, (_, _, numbers) in zip(spoken, plain, strict=True))
+        return f"{plain[0][0]}, by either kind of permutation: {told}."
+    told = "; ".join(f"{one.target}: {one.status} ({''.join(text)})" for one, text in zip(spoken, plain, strict=True))
+    return f"By kind of permutation: {told}."
 
 
 def _feature_reuse(rows: pl.DataFrame) -> Verdict | None:
@@ -266,7 +268,7 @@ def _low_level(rows: pl.DataFrame) -> Verdict | None:
         return say("inconclusive", f"Fewer than {LEAST_PAIRS} pairs of replicas: {numbers}.")
     if any((ahead[x].high or 0) < 0 for x in trained):
         return say("does not hold", f"Slower without any shape left: {numbers}.")
-    if not all(_clear(ahead[x]) for x in trained):
+    if not all((ahead[x].low or 0) > 0 for x in trained):
         return say("inconclusive", f"Not clearly faster without any shape left: {numbers}.")
     there = [name for name in SCALE if all(_faster(rows, x, "finetune", name).n for x in trained)]
     here = [name for name in there if all(_fitted(rows, x, name) >= trained_accuracy(chance) for x in trained)]
@@ -274,8 +276,8 @@ def _low_level(rows: pl.DataFrame) -> Verdict | None:
         lack = f"As {' and '.join(there)} failed to train" if there else "Without the control arms meanvar and shuffled"
         unknown = "what P knows of pixel values and the scale of its weights cannot be told apart"
         return say("holds under conditions", f"Faster without any shape left: {numbers}. {lack} here, {unknown}.")
-    beaten = [name for name in here if all(_clear(_faster(rows, x, "finetune", name)) for x in trained)]
-    helped = [name for name in here if all(_clear(_faster(rows, x, name, "randinit")) for x in trained)]
+    beaten = [name for name in here if all((_faster(rows, x, "finetune", name).low or 0) > 0 for x in trained)]
+    helped = [name for name in here if all((_faster(rows, x, name, "randinit").low or 0) > 0 for x in trained)]
     compared = f"Against the control arms, at {_words(trained[0])}: " + ", ".join(
         f"finetune minus {name} {ranged(_faster(rows, trained[0], 'finetune', name), '+.1f', 100)}, {name} minus "
         f"randinit {ranged(_faster(rows, trained[0], name, 'randinit'), '+.1f', 100)} points"
@@ -317,10 +319,6 @@ def _faster(rows: pl.DataFrame, x: float, a: str, b: str) -> Interval:
 def _fitted(rows: pl.DataFrame, x: float, which: str) -> float:
     errors = _runs(rows, x, which)["train"].values()
     return 1 - sum(errors) / len(errors)
-
-
-def _clear(interval: Interval) -> bool:
-    return interval.low is not None and interval.low > 0
 
 
 def _words(x: float, size: float | None = None) -> str:

@@ -18,7 +18,7 @@ def test_a_study_of_emoji_has_a_plan(path):
     study = read_study(path)
     planned = plan(study)
     assert study.name == path.stem
-    assert {analysis for analysis, _ in planned.measured} == set(study.analyses.asked())
+    assert {analysis for analysis, _ in planned.measured} == set(study.asked())
 
 
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
@@ -29,11 +29,11 @@ def test_a_study_of_the_papers_size_is_read(path):
 
 
 def test_the_demo_asks_for_every_measurement():
-    assert set(read_study(EXAMPLES / "emoji.yaml").analyses.asked()) == set(Analyses.model_fields)
+    assert set(read_study(EXAMPLES / "emoji.yaml").asked()) == set(Analyses.model_fields)
 
 
 def test_there_is_a_study_for_each_figure_of_the_poster():
-    asked = {path.stem: set(read_study(path).analyses.asked()) for path in SMALL}
+    asked = {path.stem: set(read_study(path).asked()) for path in SMALL}
     assert "learning_curves" in asked["learning_curves"]
     assert "block_shuffle" in asked["block_shuffle"]
     assert {"mistakes", "similarity", "distance", "spectrum"} <= asked["opening_up"]

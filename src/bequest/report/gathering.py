@@ -38,8 +38,10 @@ def gather(plan: Plan, store: Store) -> ReportInput:
     """
     study = plan.study
     opened = {door: open_packed(store.open(step).folder) for door, step in plan.domains.items() if store.has(step)}
-    domains = [opened[door].domain if door in opened else door for door in study.source.data]
-    source = " and ".join(domains) if domains else f"the weights {Path(str(study.source.weights)).name}"
+    source = None
+    if study.source is not None:
+        domains = [opened[door].domain if door in opened else door for door in study.source.data]
+        source = " and ".join(domains) if domains else f"the weights {Path(str(study.source.weights)).name}"
     return ReportInput(
         title=study.title or f"What was transferred: {study.name}",
         targets=tuple(study.targets),
@@ -104,7 +106,8 @@ def _sweep(plan: Plan, store: Store) -> pl.DataFrame | None:
 
 
 def _runs(plan: Plan, store: Store) -> pl.DataFrame:
-    rows = [_run("P", "", plan.pretrained, store)] if plan.pretrained.function == "train" else []
+    trained = plan.pretrained is not None and plan.pretrained.function == "train"
+    rows = [_run("P", "", plan.pretrained, store)] if trained and plan.pretrained else []
     for target, runs in plan.runs.items():
         rows += [_run(name, target, step, store) for name, step in runs.items()]
         own = {step.key for step in runs.values()}
@@ -126,8 +129,9 @@ def _run(name: str, target: str, step: Step, store: Store) -> dict[str, Any]:
         return row | {"status": "failed" if failure else "left out", "message": why}
     artefact = store.checked(step)
     about, metrics = artefact.json("run"), artefact.rows()
-    row |= {"learning_rate": about["recipe"]["learning_rate"], "epochs": about["recipe"]["epochs"]}
-    row |= {"best_epoch": about["best_epoch"], "seconds": artefact.json("provenance")["seconds"]}
+    if "recipe" in about:  # weights that were given have none
+        row |= {key: about["recipe"][key] for key in ("learning_rate", "epochs")} | {"best_epoch": about["best_epoch"]}
+    row["seconds"] = artefact.json("provenance")["seconds"]
     for split in ("train", "validation", "test"):
         errors = metrics.filter(pl.col("split") == split).sort("epoch")["error"]
         row[f"{split}_error"] = errors[-1] if len(errors) else None

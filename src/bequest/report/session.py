@@ -123,7 +123,8 @@ def _report_step(made: Plan) -> Step:
     inputs |= {f"run/{target}/{name}": step for target, runs in made.runs.items() for name, step in runs.items()}
     inputs |= {f"run/{target}/{cell.name}": cell.step for target, cells in made.further.items() for cell in cells}
     inputs |= {f"choice/{target}/{arm}": step for (target, arm), step in made.choices.items()}
-    inputs |= {f"domain/{door}": step for door, step in made.domains.items()} | {"pretrained": made.pretrained}
+    inputs |= {f"domain/{door}": step for door, step in made.domains.items()}
+    inputs |= {"pretrained": made.pretrained} if made.pretrained else {}
     arguments = {"study": made.study.model_dump(mode="json")}
     return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=("",))
 

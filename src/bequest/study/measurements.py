@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bequest.analyses.pairs import repeats_init
 from bequest.evaluation.batchnorm import has_batchnorm
 from bequest.study.making import make
 from bequest.study.options import (
@@ -99,7 +100,7 @@ def measure(
             for (where, arm), step in trainings.choices.items()
             if where == name and arm in study.arms.names
         }
-    if analysis in (*FROM_P, "checkpoints"):
+    if analysis in (*FROM_P, "checkpoints") and trainings.pretrained is not None:
         inputs["pretrained"] = trainings.pretrained
     if analysis in DRAWING:
         arguments["seed"] = fold(study.seed, analysis)
@@ -122,7 +123,7 @@ def cost_of(options: Measured, runs: Sequence[str], images: Images) -> float:
     Returns:
         Images through the network; three for one that is learned from.
     """
-    plain = [run for run in runs if run[-1].isdigit()]
+    plain = [run for run in runs if not repeats_init(run)]
     arms: dict[str, int] = {}
     for run in plain:
         arms[run.split("/")[0]] = arms.get(run.split("/")[0], 0) + 1

@@ -218,6 +218,21 @@ USUAL: dict[str, type[Measured]] = {  # made when a study names none: they need 
 }
 
 
+USUAL_OF_GIVEN: dict[str, type[Measured]] = {  # made of weights that are there already, when a study names none
+    "mistakes": Mistakes,
+    "similarity": Similarity,
+    "distance": Distance,
+    "barrier": Barrier,
+    "basin": Basin,
+    "matching": Matching,
+    "criticality": Criticality,
+    "spectrum": Spectrum,
+}
+OF_GIVEN = (*USUAL_OF_GIVEN, "plane", "connectivity", "valley")
+FROM_THE_START = ("plane", "criticality", "valley")  # these need to know where the weights started
+OF_ONE = ("distance", "criticality", "valley", "spectrum")  # these can be made of a single file
+
+
 class Analyses(Part):
     """Which analyses to make; one that is left out is not made, unless all are left out: then the usual five are."""
 
@@ -241,7 +256,6 @@ class Analyses(Part):
     def _empty_means_defaults(cls, value: Any) -> Any:
         return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, dict) else value
 
-    def asked(self) -> dict[str, Measured]:
-        """Give the options of the analyses to make, by name; the usual ones with their defaults if none is named."""
-        named = {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}
-        return named or {name: kind() for name, kind in USUAL.items()}
+    def named(self) -> dict[str, Measured]:
+        """Give the options of the analyses that are named."""
+        return {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}

@@ -24,7 +24,7 @@ class Plan:
     Attributes:
         study: what was asked.
         domains: a step per domain that is drawn, by the name of its door.
-        pretrained: the step that gives P.
+        pretrained: the step that gives P; None where weights are compared whose source is not known.
         choices: the step that chose a learning rate, by (target, what for): an arm, or one at a block size.
         sweeps: the trials behind it, likewise.
         runs: the step of each run, by target and name.
@@ -34,7 +34,7 @@ class Plan:
 
     study: Study
     domains: Mapping[str, Step]
-    pretrained: Step
+    pretrained: Step | None
     choices: Mapping[tuple[str, str], Step]
     sweeps: Mapping[tuple[str, str], Mapping[str, Step]]
     runs: Mapping[str, Mapping[str, Step]]
@@ -66,7 +66,7 @@ def plan(study: Study) -> Plan:
     measured: dict[tuple[str, str], Step] = {}
     for name in study.targets:
         runs[name] = trainings.runs(name)
-        for analysis, options in study.analyses.asked().items():
+        for analysis, options in study.asked().items():
             if options.targets and name not in options.targets:
                 continue
             cells: list[Cell] = []

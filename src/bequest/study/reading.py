@@ -108,16 +108,19 @@ def _parse(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
 
 
 def _with_absolute_places(study: Study, folder: Path) -> Study:
-    source = study.source.model_copy(
-        update={"data": tuple(with_absolute_place(door, folder) for door in study.source.data)}
-    )
-    if source.weights is not None:
-        source = source.model_copy(update={"weights": (folder / source.weights).resolve()})
-    targets = {
-        name: target.model_copy(update={"data": with_absolute_place(target.data, folder)})
-        for name, target in study.targets.items()
-    }
-    return study.model_copy(update={"source": source, "targets": targets})
+    source = study.source
+    if source is not None:
+        data = tuple(with_absolute_place(door, folder) for door in source.data)
+        weights = None if source.weights is None else (folder / source.weights).resolve()
+        source = source.model_copy(update={"data": data, "weights": weights})
+    targets = {}
+    for name, target in study.targets.items():
+        doors = {"data": target.data} | ({"calibration": target.calibration} if target.calibration else {})
+        targets[name] = target.model_copy(
+            update={key: with_absolute_place(door, folder) for key, door in doors.items()}
+        )
+    given = {name: (folder / path).resolve() for name, path in study.given.items()}
+    return study.model_copy(update={"source": source, "targets": targets, "given": given})
 
 
 def _named(error: Any) -> Location:

@@ -11,7 +11,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bequest.study.options import Analyses, Part, refuse_twice
+from bequest.study.options import (
+    FROM_THE_START,
+    OF_GIVEN,
+    OF_ONE,
+    USUAL,
+    USUAL_OF_GIVEN,
+    Analyses,
+    Measured,
+    Part,
+    refuse_twice,
+)
 from bequest.training.recipe import Recipe
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -44,6 +54,8 @@ class Target(Part):
     """A domain, as in `emoji:line` or `folder:DIR`."""
     shots: int | None = Field(default=None, ge=1, le=1_000_000)
     """Training images a class; all of them if left out."""
+    calibration: str | None = None
+    """Beside given weights: a domain to refit BatchNorm on; then all images of `data` are measured."""
 
 
 class Arms(Part):
@@ -115,8 +127,10 @@ class Study(Part):
     """Subtracted from each channel of images scaled to 0..1."""
     std: Channels = (0.5, 0.5, 0.5)
     """Divides each channel after that."""
-    source: Source
-    """Where the pre-trained weights come from."""
+    source: Source | None = None
+    """Where the pre-trained weights come from; beside `given` weights it may be left out."""
+    given: dict[Name, Path] = Field(default_factory=dict)
+    """Files of weights that are there already, by name: they are compared, and no arm is trained."""
     targets: dict[Name, Target] = Field(min_length=1)
     """Data sets to transfer to, by name; the first is the one nearest to the source."""
     arms: Arms = Arms()
@@ -124,15 +138,47 @@ class Study(Part):
     analyses: Analyses = Analyses()
     """What is measured."""
 
+    def asked(self) -> dict[str, Measured]:
+        """Give the options of the analyses to make, by name; without any the usual ones."""
+        named = self.analyses.named()
+        if named or not self.given:
+            return named or {name: kind() for name, kind in USUAL.items()}
+        usual = {name: kind() for name, kind in USUAL_OF_GIVEN.items() if self.source or name not in FROM_THE_START}
+        return usual if len(self.given) > 1 else {name: one for name, one in usual.items() if name in OF_ONE}
+
+    @property
+    def arm_of_given(self) -> str:
+        """What the given weights are: fine-tunes of the source, or models of unknown origin."""
+        return "finetune" if self.source else "model"
+
+    @model_validator(mode="after")
+    def _begins_somewhere(self) -> Self:
+        if self.source is None and not self.given:
+            raise ValueError("source is missing; say what to pre-train on (`data`) or which file has P (`weights`)")
+        if not self.given:
+            for name, target in self.targets.items():
+                if target.calibration is not None:
+                    raise ValueError(f"targets.{name}.calibration goes with `given` weights; arms have their own data")
+            return self
+        if "arms" in self.model_fields_set:
+            raise ValueError("arms are not trained beside `given` weights; leave one of the two out")
+        if self.source and not self.source.weights:
+            raise ValueError("source.data would be pre-trained; beside `given` weights, name the file of P (`weights`)")
+        for name in self.analyses.named():
+            if name not in OF_GIVEN or (name in FROM_THE_START and not self.source):
+                need = "the weights that they started from (`source.weights`)" if name in OF_GIVEN else "trainings"
+                raise ValueError(f"analyses.{name} needs {need}; given weights have none")
+        return self
+
     @model_validator(mode="after")
     def _asks_for_what_is_there(self) -> Self:
-        for name, options in self.analyses.asked().items():
+        for name, options in self.asked().items():
             for target in options.targets:
                 if target not in self.targets:
                     raise ValueError(f"analyses.{name}.targets has {target}; the targets are {', '.join(self.targets)}")
         along = [
             name
-            for name, options in self.analyses.asked().items()
+            for name, options in self.asked().items()
             if "checkpoints" in getattr(options, "paths", ()) and not self.arms.checkpoint_epochs
         ]
         if along:
@@ -147,6 +193,8 @@ class Study(Part):
                 raise ValueError(
                     f"analyses.block_shuffle.sizes has {block}; in an image of {self.size} pixels blocks of {fit} fit"
                 )
+        if self.source is None:
+            return self
         if self.analyses.checkpoints and self.source.weights:
             raise ValueError(
                 "analyses.checkpoints needs a pre-training with its checkpoints; `source.weights` is one file: leave "

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from bequest.data.block_shuffle import BlockSize, block_sizes
+from bequest.data.calibration import with_calibration
 from bequest.data.doors import open_source
 from bequest.data.source import Source as Domain
 from bequest.data.source import content
 from bequest.models.files import read_weights
-from bequest.models.fitting import transfer
+from bequest.models.fitting import fit_weights, transfer
 from bequest.models.opening import BUILT_IN, open_model
 from bequest.study.making import make
 from bequest.study.options import BlockShuffle, Checkpoints
@@ -74,7 +75,7 @@ class Trainings:
         study: what is asked.
         opened: the domains, by the name of their door.
         domains: the steps that draw them.
-        pretrained: the step that gives P.
+        pretrained: the step that gives P; None where only weights without a source are compared.
         choices: the steps that chose learning rates, by (target, what for).
         sweeps: the trials behind them.
     """
@@ -82,18 +83,20 @@ class Trainings:
     study: Study
     opened: dict[str, Domain] = field(init=False)
     domains: dict[str, Step] = field(init=False)
-    pretrained: Step = field(init=False)
+    pretrained: Step | None = field(init=False)
     choices: dict[tuple[str, str], Step] = field(default_factory=dict)
     sweeps: dict[tuple[str, str], dict[str, Step]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Open the data and look for what cannot be done, before anything runs."""
         self.model = open_model(self.study.model, classes=2)  # a name that does not exist is found here
-        doors = [*self.study.source.data, *(target.data for target in self.study.targets.values())]
-        self.opened = {door: open_source(door) for door in dict.fromkeys(doors)}
+        doors: list[tuple[str, str | None]] = []
+        doors += [(door, None) for door in (self.study.source.data if self.study.source else ())]
+        doors += [(target.data, target.calibration) for target in self.study.targets.values()]
+        self.opened = {door: _opened(door, calibration) for door, calibration in dict.fromkeys(doors)}
         for door, domain in self.opened.items():
-            _check_splits(door, domain)
-        self.domains = {door: self._draw(door, domain) for door, domain in self.opened.items()}
+            _check_splits(door, domain, ("train", "test") if self.study.given else ("train", "validation", "test"))
+        self.domains = {door: self._draw(door, self.opened[door], other) for door, other in dict.fromkeys(doors)}
         self.network = {"model": self.study.model} | _code(self.study.model)
         self.pretrained = self._pretrain()
         for name, target in self.study.targets.items():
@@ -115,7 +118,12 @@ class Trainings:
         return there if shots is None or split != "train" else min(there, shots * len(self.opened[door].classes))
 
     def runs(self, name: str) -> dict[str, Step]:
-        """Make the sweeps and the runs of all arms on a target."""
+        """Make the sweeps and the runs of all arms on a target; or read the weights that are given."""
+        if self.study.given:
+            return {
+                f"{self.study.arm_of_given}/{given}": self._read(name, given, path)
+                for given, path in self.study.given.items()
+            }
         arms = self.study.arms
         for arm, rates in arms.learning_rates.items():
             if rates:
@@ -152,6 +160,7 @@ class Trainings:
 
     def from_checkpoints(self, name: str, options: Checkpoints) -> list[Cell]:
         """Make the fine-tunes from a series of checkpoints of the pre-training, its last one included."""
+        assert self.study.source is not None
         arms, last = self.study.arms, self.study.source.recipe.epochs
         kept = doubling_epochs(last)
         cells = []
@@ -172,12 +181,17 @@ class Trainings:
                 cells.append(Cell(called, run, epoch, "", self._run(name, kind)))
         return cells
 
-    def _draw(self, door: str, domain: Domain) -> Step:
-        arguments = {"size": self.study.size, "content": content(domain)}
-        return make("images", arguments, {}, f"draw {domain.name}", len(domain.records) / 10, {"door": door})
+    def _draw(self, door: str, domain: Domain, calibration: str | None) -> Step:
+        arguments: dict[str, Any] = {"size": self.study.size, "content": content(domain)}
+        places = {"door": door} | ({"calibration": calibration} if calibration else {})
+        if calibration:
+            arguments["calibrated"] = True
+        return make("images", arguments, {}, f"draw {domain.name}", len(domain.records) / 10, places)
 
-    def _pretrain(self) -> Step:
+    def _pretrain(self) -> Step | None:
         source, seed = self.study.source, self.study.seed
+        if source is None:
+            return None
         if source.weights is not None:
             transfer(read_weights(source.weights), self.model)  # weights that don't fit are found here too
             known = self.network | {"content": file_hash(source.weights)}
@@ -189,6 +203,20 @@ class Trainings:
         cost = sum(self._cost(door, None, source.recipe, "P") for door in source.data)
         label = f"pre-train on {' and '.join(self.opened[door].name for door in source.data)}"
         return make("train", arguments, inputs, label, cost)
+
+    def _read(self, name: str, given: str, path: Path) -> Step:
+        target = self.study.targets[name]
+        classes = self.opened[target.data].classes
+        try:
+            fit_weights(open_model(self.study.model, classes=len(classes)), read_weights(path))
+        except ValueError as error:
+            raise ValueError(f"{path} with the {len(classes)} classes of {target.data}: {error}") from None
+        known = self.network | {"content": file_hash(path), "arm": self.study.arm_of_given} | self.data(target)
+        inputs = {"images": self.domains[target.data]}
+        if self.pretrained is not None:
+            inputs["pretrained"] = self.pretrained
+        cost = 2 * (self.count(target.data, "train", target.shots) + self.count(target.data, "test"))
+        return make("given", known, inputs, f"{name}: read {given}", cost, {"path": str(path)})
 
     def _kind(self, name: str, run: str, what: str, recipe: Recipe, keep: Any) -> _Kind:
         name_of_arm, replica = run.split("/")
@@ -204,7 +232,7 @@ class Trainings:
         arguments |= {"learning_rate": kind.rate, "init_seed": kind.seeds[0], "order_seed": kind.seeds[1]}
         arguments |= self.data(target)
         inputs = {"images": self.domains[target.data]}
-        if kind.arm != "randinit":
+        if kind.arm != "randinit" and self.pretrained is not None:
             inputs["pretrained"] = self.pretrained
             arguments["checkpoint"] = kind.checkpoint
         if kind.choice is not None:
@@ -262,9 +290,15 @@ def _words(block: BlockSize, size: int) -> str:
     return "on pixels with colours" if block == "pixel-channel" else f"on blocks of {block}"
 
 
-def _check_splits(door: str, domain: Domain) -> None:
+def _opened(door: str, calibration: str | None) -> Domain:
+    opened = open_source(door)
+    return opened if calibration is None else with_calibration(opened, open_source(calibration))
+
+
+def _check_splits(door: str, domain: Domain, needed: Sequence[str]) -> None:
     splits: list[str] = [record.split for record in domain.records]
-    for split, least in (("train", 1), ("validation", 1), ("test", LEAST_TEST)):
+    for split in needed:
+        least = LEAST_TEST if split == "test" else 1
         if splits.count(split) < least:
             raise ValueError(
                 f"{door} has {splits.count(split)} images in {split}, and a study needs at least {least}; add images, "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bequest.data.batches import Batches, Stored, batches, take_shots, to_tensor
+from bequest.data.calibration import with_calibration
 from bequest.data.doors import open_source
 from bequest.data.pack import Packed, open_packed, pack
 from bequest.evaluation.batches import Batches as AnyBatches
@@ -26,11 +27,14 @@ def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefa
 
     Args:
         folder: gets the array and its index.
-        arguments: `door` and `size` in pixels; `content` (a hash of what is read) is only there for the key.
+        arguments: `door`, maybe `calibration`, another door, and `size` in pixels; `content` (a hash of what is read)
+            is only there for the key.
         inputs: none.
         context: workers, progress.
     """
     source = open_source(arguments["door"])
+    if "calibration" in arguments:
+        source = with_calibration(source, open_source(arguments["calibration"]))
     pack(
         source,
         folder,

@@ -20,7 +20,7 @@ from bequest.analyses import distance as distance_
 from bequest.analyses import learning_curves as learning_curves_
 from bequest.analyses import mistakes as mistakes_
 from bequest.analyses import similarity as similarity_
-from bequest.analyses.pairs import PRETRAINED, arm, same_init
+from bequest.analyses.pairs import PRETRAINED, arm, repeats_init, same_init
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import MISSING_RUN
 from bequest.data.pack import open_packed
@@ -146,7 +146,7 @@ def barrier(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Art
 
 def default_pairs(names: list[str]) -> list[tuple[str, str]]:
     """Give the pairs within each arm, the pair from the same init, and the first pair across the arms."""
-    plain = [name for name in names if name[-1].isdigit()]
+    plain = [name for name in names if not repeats_init(name)]
     across = [tuple(next((n for n in plain if arm(n) == which), "") for which in ("finetune", "randinit"))]
     pairs = [(a, b) for a, b in combinations(plain, 2) if arm(a) == arm(b)]
     pairs += [(a, b) for a, b in combinations(names, 2) if same_init(a, b)]

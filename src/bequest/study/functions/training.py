@@ -12,9 +12,10 @@ import polars as pl
 from torch import Tensor, nn
 
 from bequest.evaluation.batches import Batches
+from bequest.evaluation.predict import measure
 from bequest.evaluation.tasks import task
 from bequest.models.files import read_weights, write_weights
-from bequest.models.fitting import transfer
+from bequest.models.fitting import fit_weights, transfer
 from bequest.models.head import head_name
 from bequest.models.opening import open_model
 from bequest.study.functions.images import joined, packed_inputs, seen_batches, shuffle_of
@@ -71,6 +72,45 @@ def import_weights(
     write_weights(weights, folder / "checkpoints" / "last.safetensors")
     metrics_table([]).write_parquet(folder / "rows.parquet")  # nothing is known of how they were trained
     _write(folder / "run.json", {"arm": "P", "model": arguments["model"]})
+
+
+def given_weights(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Take a model's weights from a file, and measure them as a run of one epoch that nobody saw.
+
+    Args:
+        folder: gets `rows.parquet` (errors on train and test), `checkpoints/last.safetensors`, with a base
+            `checkpoints/step-0.safetensors`, and `run.json`.
+        arguments: `model`, `arm`, and `path`; `content` is only there for the key.
+        inputs: `images`; `pretrained` where the base is known.
+        context: device.
+    """
+    packed = packed_inputs(inputs)[0]
+    weights: dict[str, Weights] = {"last": read_weights(Path(arguments["path"]))}
+    model = open_model(arguments["model"], classes=len(packed.classes))
+    model.load_state_dict(weights["last"])
+    if "pretrained" in inputs:
+        weights["step-0"] = _base(run_of(inputs["pretrained"]).checkpoints["last"], model)
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    rows = []
+    for name, values in weights.items():
+        write_weights(values, folder / "checkpoints" / f"{name}.safetensors")
+        model.load_state_dict(values)
+        model.to(context.device)
+        for split in ("train", "test"):
+            loss, error = measure(model, seen_batches(packed, split, arguments), task("classification"))
+            rows.append({"epoch": int(name == "last"), "split": split, "error": error, "loss": loss})
+    metrics_table(rows).write_parquet(folder / "rows.parquet")
+    run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(packed.classes)}
+    _write(folder / "run.json", run)
+
+
+def _base(base: Weights, model: nn.Module) -> Weights:
+    """The base with its own head where that fits the model, else with the model's."""
+    try:
+        fit_weights(model, base)
+    except ValueError:
+        return transfer(base, model)
+    return base
 
 
 def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:

@@ -185,12 +185,12 @@ def trained_curves(names, penalty=0.0):
     }
 
 
-def experiments(names, sizes=("pixel-channel", 1, 2, 4, 8, 16, 32)):
+def experiments(names, sizes=("pixel-channel", 1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 112, 224)):
     """The rows of learning curves, block shuffle and checkpoints; block shuffle in both modes."""
     plain = [name for name in names if not name.endswith("b")]
-    shuffled_runs = {size: trained_curves(plain, 0.04 * (len(sizes) - 1 - place)) for place, size in enumerate(sizes)}
+    shuffled_runs = {size: trained_curves(plain, 0.05 * (len(sizes) - 1 - place)) for place, size in enumerate(sizes)}
     modes = [
-        block_shuffle(shuffled_runs, size=32, chance=0.1, moved=dict.fromkeys(sizes[:-1], 0.9), permutation=mode).rows
+        block_shuffle(shuffled_runs, size=224, chance=0.02, moved=dict.fromkeys(sizes[:-1], 0.9), permutation=mode).rows
         for mode in ("fixed", "per_image")
     ]
     tuned = [name for name in names if arm(name) == "finetune"]

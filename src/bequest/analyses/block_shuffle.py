@@ -346,7 +346,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
         left = _pane(part, "error", "final accuracy (%)") + _drops_above(part)
         right = _pane(part, SPEED, "mean train accuracy (%)")
         for pane, words in ((left, "numbers: relative drop (%)"), (right, "optimisation speed")):
-            panes.append(pane.properties(width=280, height=220, title=[*([", ".join(names)] if names else []), words]))
+            panes.append(pane.properties(width=260, height=220, title=[*([", ".join(names)] if names else []), words]))
     return alt.concat(*panes, columns=2)
 
 

@@ -233,6 +233,22 @@ FROM_THE_START = ("plane", "criticality", "valley")  # these need to know where 
 OF_ONE = ("distance", "criticality", "valley", "spectrum")  # these can be made of a single file
 
 
+def usual(given: int = 0, source: bool = True) -> dict[str, type[Measured]]:
+    """Give the analyses that a study makes when it names none.
+
+    Args:
+        given: how many files of weights are compared; 0 for a study that trains.
+        source: whether it is known where the weights started.
+
+    Returns:
+        The kinds of their options, by name.
+    """
+    if not given:
+        return USUAL
+    possible = {name: kind for name, kind in USUAL_OF_GIVEN.items() if source or name not in FROM_THE_START}
+    return {name: kind for name, kind in possible.items() if given > 1 or name in OF_ONE}
+
+
 class Analyses(Part):
     """Which analyses to make; one that is left out is not made, unless all are left out: then the usual five are."""
 

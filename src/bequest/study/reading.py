@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from bequest.data.doors import with_absolute_place
-from bequest.study.options import USUAL
+from bequest.study.options import usual
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
 
@@ -73,10 +73,21 @@ def check(content: dict[str, Any], where: Callable[[Location], str] = lambda loc
         raise BadStudy(" ".join(text.split())) from None  # a quoted key may hold line breaks
 
 
+def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Put changes, as `key.path=value`, into the content of a study; it is changed in place and returned."""
+    for change in changes:
+        _override(content, change)
+    return content
+
+
 def dump(study: Study) -> str:
     """Write a study as YAML, with every default spelled out; `read_study` gives the same study back."""
     content = study.model_dump(mode="json", exclude_none=True)
-    if any(study.arms.learning_rates.values()):
+    if study.given:  # no arm is trained
+        del content["arms"]
+        if study.source is not None:
+            content["source"] = {"weights": str(study.source.weights)}
+    elif any(study.arms.learning_rates.values()):
         del content["arms"]["recipe"]["learning_rate"]  # the sweep gives it, and a study that names both is refused
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
@@ -177,7 +188,7 @@ def _override(content: dict[str, Any], override: str) -> tuple[Location, str]:
         parts = ["analyses", *parts]
     if parts[0] == "analyses" and len(parts) > 1 and content.get("analyses") in (None, {}):
         # none named means all; to name one now would leave out the others
-        content["analyses"] = {name: {} for name in USUAL}
+        content["analyses"] = {name: {} for name in usual(len(content.get("given") or ()), bool(content.get("source")))}
     inner = content
     for part in parts[:-1]:
         step = inner.setdefault(part, {})

@@ -11,17 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bequest.study.options import (
-    FROM_THE_START,
-    OF_GIVEN,
-    OF_ONE,
-    USUAL,
-    USUAL_OF_GIVEN,
-    Analyses,
-    Measured,
-    Part,
-    refuse_twice,
-)
+from bequest.study.options import FROM_THE_START, OF_GIVEN, Analyses, Measured, Part, refuse_twice, usual
 from bequest.training.recipe import Recipe
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -140,11 +130,9 @@ class Study(Part):
 
     def asked(self) -> dict[str, Measured]:
         """Give the options of the analyses to make, by name; without any the usual ones."""
-        named = self.analyses.named()
-        if named or not self.given:
-            return named or {name: kind() for name, kind in USUAL.items()}
-        usual = {name: kind() for name, kind in USUAL_OF_GIVEN.items() if self.source or name not in FROM_THE_START}
-        return usual if len(self.given) > 1 else {name: one for name, one in usual.items() if name in OF_ONE}
+        return self.analyses.named() or {
+            name: kind() for name, kind in usual(len(self.given), self.source is not None).items()
+        }
 
     @property
     def arm_of_given(self) -> str:

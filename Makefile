@@ -1,12 +1,13 @@
 # make demo   the main job on real images; ends with the path of a report
 # make test   lint, types, tests: what CI runs
-# make clean  remove the virtual environment and the studies
+# make bench  speed against the peers of benchmarks/requirements.txt; at most 20 minutes on two quiet cores
+# make clean  remove the virtual environments and the studies
 PYTHON ?= python3
 BIN := .venv/bin
 # threads that spin while they wait are slow where cores are shared
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Bequest needs Python 3.11 or newer; say make PYTHON=/path/to/python3.11")'
@@ -23,5 +24,15 @@ test: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+.venv-bench/installed: pyproject.toml constraints.txt benchmarks/requirements.txt benchmarks/requirements-bare.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e . -r benchmarks/requirements.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements-bare.txt
+	touch $@
+
+bench: .venv-bench/installed
+	.venv-bench/bin/python benchmarks/run.py $(BENCH)
+
 clean:
-	rm -rf .venv studies
+	rm -rf .venv .venv-bench studies

@@ -71,6 +71,35 @@ def run(
 
 
 @app.command()
+def compare(
+    files: Annotated[list[Path], typer.Argument(help="Files of weights of one network, trained already.")],
+    model: Annotated[str, typer.Option(help="The network: resnet50, timm:NAME, package.module:function, …")],
+    data: Annotated[str, typer.Option(help="The images to measure on: folder:DIR, csv:FILE, …")],
+    base: Annotated[Path | None, typer.Option(help="The weights that all of them started from.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="Images to refit BatchNorm on, as --data.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Images are size x size pixels.")] = None,
+    change: Annotated[list[str] | None, typer.Option(help="A change, as barrier.points=11; may be repeated.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where results go; studies/comparison if left out.")] = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    debug: Debug = False,
+) -> None:
+    """Compare checkpoints that are there already: mistakes, features, distances, barriers, basins, modules."""
+    with _plainly(debug):
+        from bequest.study.comparing import comparison
+
+        options = {"base": base, "calibration": calibration, "size": size, "changes": change or []}
+        name = (folder or Path("comparison")).name
+        asked = comparison(files, model=model, data=data, name=name, **options)  # type: ignore[arg-type] # of one dict
+
+        from bequest.report.session import carry_out
+
+        failed = carry_out(asked, folder or Path("studies") / asked.name, device, workers)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(place: Place, debug: Debug = False) -> None:
     """List the steps of a study: done, failed, or still to do."""
     with _plainly(debug):

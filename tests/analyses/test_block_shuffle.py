@@ -132,7 +132,7 @@ def test_blocks_that_did_not_move_are_not_judged():
     ("figure", "controls", "status", "words"),
     [
         (REAL, (), "holds under conditions", "Without the control arms meanvar and shuffled"),
-        (REAL, (("meanvar", 0.0), ("shuffled", 0.3)), "holds", "the scale of the weights (shuffled) explains a part"),
+        (REAL, (("meanvar", 0.0), ("shuffled", 0.3)), "holds", "their scale (shuffled) explains a part"),
         (REAL, (("meanvar", -0.1), ("shuffled", -0.1)), "holds", "know of pixel values, not their scale alone"),
         (REAL, (("meanvar", 1.0),), "holds under conditions", "the scale of the weights is enough"),
         (QUICKDRAW, (), "inconclusive", "randinit failed to train"),
@@ -191,13 +191,29 @@ def test_both_kinds_of_permutation_and_several_targets_are_joined():
 def test_chart_shows_accuracies_of_the_arms():
     drawn = block_shuffle(study(REAL, controls=(("probe", 0.5),)), size=224, chance=CHANCE).chart().to_dict()
     assert len(drawn["concat"]) == 2
-    rows = list(drawn["datasets"].values())
+    every = list(drawn["datasets"].values())
+    rows = [part for part in every if "a" in part[0]]
+    assert len(rows) == 2
     assert all({row["a"] for row in part} == {"finetune", "randinit", "probe"} for part in rows)
-    assert {row["block"] for row in rows[0]} == {"*", "1", "2", "8", "28", "224"}
+    assert {row["block"] for row in rows[0]} == {"*", "1", "2", "8", "28", "no shuffle"}
     test = next(
         part for part in rows if any(row["a"] == "finetune" and abs(row["value"] - 0.77) < 0.01 for row in part)
     )
     assert all(row["low"] <= row["value"] <= row["high"] for row in test)
+    axes = [pane["layer"][0]["encoding"]["x"] for pane in drawn["concat"]]
+    assert all(axis["sort"] == ["*", "1", "2", "8", "28", "no shuffle"] for axis in axes)
+
+
+def test_relative_drops_are_written_above_the_accuracies():
+    result = block_shuffle(study(REAL), size=224, chance=CHANCE)
+    (texts,) = [part for part in result.chart().to_dict()["datasets"].values() if "drop" in part[0]]
+    wanted = result.select("relative_drop").drop_nulls("value")
+    assert len(texts) == wanted.height > 3
+    for row, x, value, note in zip(texts, *(wanted.sort("x")[name] for name in ("x", "value", "note")), strict=True):
+        assert row["block"] == {0: "*", 224: "no shuffle"}.get(int(x), str(int(x)))
+        assert row["drop"] == (f"{round(value)}" if note is None else f"({round(value)})")
+        highest = result.select("error", x=x, split="test").filter(pl.col("a").is_in(["finetune", "randinit"]))
+        assert row["top"] >= 1 - highest["value"].min()
 
 
 def test_bad_input_is_refused():

@@ -129,7 +129,7 @@ def test_claim_holds_where_fine_tuned_models_moved_together():
     (judged,) = result.verdict
     assert (judged.claim, judged.status, judged.n) == ("C6", "holds", 3)
     assert judged.low is not None and judged.low > 1
-    for words in ("times as far apart", "rank correlation", "the moves without the head have cosine"):
+    for words in ("times as far apart", "Rank correlation", "The moves without the head have cosine"):
         assert words in judged.sentence
     assert 0.3 < result.select("cosine_from_one_start")["value"].mean() < 0.7  # half of what they moved is shared
     assert result.select("cosine_from_one_start").select("a", "note").row(0) == (

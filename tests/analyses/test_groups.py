@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from bequest.analyses.groups import Group, difference, grouped, jackknife, ranged, rank_correlation
+from bequest.analyses.groups import Group, bounded, counted, difference, grouped, jackknife, ranged, rank_correlation
+from bequest.analyses.intervals import Interval, mean_interval
 
 
 def pairs(*rows):
@@ -134,3 +135,16 @@ def test_rank_correlation_is_spearman_s_also_with_ties():
     assert rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
     assert rank_correlation([1, 2, 3], [10, 20, 30]) == 1.0
     assert math.isnan(rank_correlation([1, 2], [3, 3]))
+
+
+def test_intervals_of_shares_are_cut_to_their_range():
+    found = mean_interval([0.01, 0.02, 0.06])
+    assert found.low < 0
+    assert bounded(found) == Interval(found.value, 0.0, found.high, 3)
+    assert bounded(Interval(0.9, 0.7, 1.2, 3)).high == 1
+    assert bounded(Interval(0.9, None, None, 1)) == Interval(0.9, None, None, 1)
+    assert bounded(Interval(0.2, -3.0, 9.0, 2), 0, 5) == Interval(0.2, 0, 5, 2)
+
+
+def test_counts_have_their_plural():
+    assert [counted(n, "pair") for n in (0, 1, 2)] == ["0 pairs", "1 pair", "2 pairs"]

@@ -221,3 +221,51 @@ def test_bad_input_is_refused():
         learning_curves({"a": trajectory([0.9])})
     with pytest.raises(ValueError, match="named like the arm"):
         learning_curves({"a": run, "a/1": run})
+
+
+def with_controls(**ends):
+    """The study, with a control arm for each name, its final error and rate."""
+    runs = study()
+    for name, tuned in ends.items():
+        runs |= {key.replace("finetune", name): run for key, run in study(tuned=tuned).items() if key[0] == "f"}
+    return runs
+
+
+def test_control_arms_leave_the_numbers_of_the_two_arms_alone():
+    alone = learning_curves(study(), **SWEPT)
+    beside = learning_curves(with_controls(meanvar=(0.28, 0.15), probe=(0.6, 0.9)), **SWEPT)
+    own = pl.col("a").is_null() | pl.col("a").str.contains("finetune|randinit")
+    other = pl.col("b").is_null() | (pl.col("b") == "randinit")
+    names = ~pl.col("a").fill_null("").str.contains("meanvar|probe")
+    assert beside.rows.filter(own & other & names).equals(alone.rows)
+    assert beside.select("epochs_to_error", a="probe")["value"].to_list() == [None]  # never as low as the others
+    (plain,), (told,) = alone.verdict, beside.verdict
+    assert (plain.status, plain.low, plain.high, plain.n) == (told.status, told.low, told.high, told.n)
+    assert "By the control arms" in told.sentence and "By the control arms" not in plain.sentence
+
+
+def test_each_control_arm_is_paired_with_random_init_and_with_fine_tuning():
+    found = learning_curves(with_controls(meanvar=(0.28, 0.15), shuffled=(0.25, 0.15), probe=(0.6, 0.9)))
+    for metric in ("error_difference", "mean_train_accuracy_difference"):
+        pairs = set(found.select(metric).select("a", "b").rows())
+        assert {(name, "randinit") for name in ("finetune", "meanvar", "shuffled", "probe")} <= pairs
+        assert {("finetune", name) for name in ("meanvar", "shuffled", "probe")} <= pairs
+    steps = [
+        found.value("error_difference", a=a, b=b, split="test")
+        for a, b in (("finetune", "meanvar"), ("meanvar", "randinit"))
+    ]
+    assert sum(steps) == pytest.approx(found.value("error_difference", a="finetune", b="randinit", split="test"))
+
+
+def test_a_control_arm_that_failed_to_train_is_named_and_explains_nothing():
+    (found,) = learning_curves(with_controls(meanvar=(0.28, 0.15), shuffled=(0.9, 0.1)), chance=0.2).verdict
+    assert "with meanvar" in found.sentence and "over meanvar" in found.sentence
+    assert "shuffled failed to train" in found.sentence and "with shuffled" not in found.sentence
+
+
+def test_intervals_of_errors_stay_between_0_and_1():
+    runs = {f"finetune/{i}": trajectory([0.9, error], [0.9, error], error) for i, error in enumerate((0.0, 0.01, 0.05))}
+    row = learning_curves(runs).select("error", a="finetune", split="train", x=1).row(0, named=True)
+    assert row["low"] == 0 < row["value"] < row["high"]
+    speed = learning_curves(runs).select("mean_train_accuracy", a="finetune").row(0, named=True)
+    assert speed["high"] == 1

@@ -167,7 +167,7 @@ def test_arms_that_follow_one_law_are_seldom_said_to_differ():
     above = sum(row["low"] > 0 for row in margins)  # the intervals of the arms' own kappas are above 0 here
     assert above <= 5 and sum(row["high"] < 0 for row in margins) <= 5
     (found,) = mistakes(one_law(generator)).verdict
-    assert "An interval crosses 0" in found.sentence
+    assert "an interval crosses 0" in found.sentence
 
 
 def test_means_over_pairs_are_less_certain_than_the_images_alone():

@@ -1,7 +1,8 @@
 import altair as alt
 import polars as pl
 
-from bequest.analyses.panels import by_target_and_split
+from bequest.analyses.pairs import LOOKS
+from bequest.analyses.panels import by_target_and_split, pair_channels, with_kinds
 
 
 def drawn(targets, splits):
@@ -24,3 +25,20 @@ def test_several_have_their_target_and_split_as_title_in_order_two_a_row():
 
 def test_without_a_target_the_split_is_the_title():
     assert [part["title"] for part in drawn([None, None], ["train", "test"])["concat"]] == ["train", "test"]
+
+
+def test_pairs_across_control_arms_are_not_drawn_and_the_rest_keep_one_order():
+    rows = pl.DataFrame(
+        {
+            "a": ["probe/0", "meanvar/0", "randinit/0", "finetune/0", "P"],
+            "b": ["probe/1", "randinit/0", "randinit/0b", "finetune/1", "finetune/0"],
+        }
+    )
+    found = with_kinds(rows)
+    assert found["kind"].to_list() == ["probe & probe", "randinit, same init", "finetune & finetune", "P & finetune"]
+    order = ["finetune & finetune", "randinit, same init", "P & finetune", "probe & probe"]
+    colour, dash, shape = (channel.to_dict() for channel in pair_channels(found))
+    assert colour["scale"]["domain"] == dash["scale"]["domain"] == shape["scale"]["domain"] == order
+    assert colour["scale"]["range"] == [LOOKS[name].colour for name in order]
+    assert dash["legend"] is None and "legend" not in shape
+    assert "legend" not in pair_channels(found, dots=False)[1].to_dict()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bequest.data.batches import batches, mean_and_std, normalised, take_shots, to_tensor
+from bequest.data.batches import Stored, batches, mean_and_std, normalised, take_shots, to_tensor
 from bequest.data.emoji import open_emoji
 from bequest.data.pack import Packed, pack
 from bequest.data.source import Record, Source
@@ -113,3 +113,13 @@ def test_bad_arguments(packed: Packed) -> None:
         attempt([1], size=0)
     with pytest.raises(ValueError, match="deviations have to be above 0"):
         attempt([1], std=0.0)
+
+
+def test_stored_images_are_those_in_memory_in_any_order_from_several_parts(packed: Packed) -> None:
+    train, test = packed.indices("train"), packed.indices("test")
+    stored = Stored([(packed, train), (packed, test)])
+    whole = torch.cat([to_tensor(packed, train), to_tensor(packed, test)])
+    assert stored.shape == whole.shape and len(stored) == len(whole)
+    places = torch.tensor([14, 0, 3, 11, 3])
+    assert torch.equal(stored[places], whole[places])
+    assert torch.equal(stored[places[:0]], whole[:0])

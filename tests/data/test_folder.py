@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bequest.data import folder as room
+from bequest.data import decode as room
+from bequest.data.decode import draw_file
 from bequest.data.doors import open_source
-from bequest.data.folder import draw_file, open_folder
+from bequest.data.folder import open_folder
 from bequest.data.pack import pack
 from bequest.data.source import content
 

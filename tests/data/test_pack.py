@@ -116,3 +116,65 @@ def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "pixels.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"pixels\.npy is damaged"):
         open_packed(tmp_path)
+
+
+def spoilt(count: int, bad: set[int]) -> Source:
+    from functools import partial
+
+    def draw(index: int, size: int) -> np.ndarray:
+        if index in bad:
+            raise ValueError(f"file{index} cannot be read")
+        return shade(index % 256, size)
+
+    records = tuple(Record(f"r{i}", f"g{i}", i % 2, partial(draw, i), "train") for i in range(count))
+    return Source("spoilt", ("even", "odd"), records, "nobody")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_few_broken_images_are_left_out_and_named(tmp_path: Path, workers: int) -> None:
+    with pytest.warns(
+        UserWarning, match="2 of 1,200 images of spoilt cannot be drawn and are left out: file7 .*, file900"
+    ):
+        pack(spoilt(1200, {7, 900}), tmp_path, size=3, workers=workers)
+    packed = open_packed(tmp_path)
+    kept = [i for i in range(1200) if i not in {7, 900}]
+    assert packed.left_out == (("r7", "file7 cannot be read"), ("r900", "file900 cannot be read"))
+    assert packed.names == [f"r{i}" for i in kept] and packed.targets.tolist() == [i % 2 for i in kept]
+    assert packed.pixels[:, 2, 1, 0].tolist() == [i % 256 for i in kept]
+
+
+def test_many_broken_images_are_refused_in_one_list_after_all_were_tried(tmp_path: Path) -> None:
+    seen: list[int] = []
+    with pytest.raises(ValueError, match=r"13 of 50 images of spoilt cannot be drawn: file0 .*file36 .* and 3 more"):
+        pack(spoilt(50, set(range(0, 50, 4))), tmp_path, size=3, progress=lambda done, _: seen.append(done))
+    assert seen[-1] == 50 and not (tmp_path / "index.json").exists()
+    with pytest.raises(FileNotFoundError, match="is not a packed set"):
+        open_packed(tmp_path)
+
+
+def test_a_mistake_in_a_reader_is_no_broken_image(tmp_path: Path) -> None:
+    def draw(size: int) -> np.ndarray:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError, match="a bug"):
+        pack(Source("x", ("a",), (Record("r", "g", 0, draw, "train"),) * 200, "nobody"), tmp_path, size=3)
+
+
+def test_several_labels_come_back_with_nan_for_missing(tmp_path: Path) -> None:
+    targets = [(0.0, 1.0), (None, 0.0), (1.0, 1.0)]
+    records = tuple(Record(f"r{i}", f"g{i}", t, lambda size: shade(1, size), "train") for i, t in enumerate(targets))
+    source = Source("several", ("a", "b"), records, "nobody")
+    pack(source, tmp_path, size=2)
+    packed = open_packed(tmp_path)
+    assert source.multilabel and packed.multilabel and not open_packed_is_multilabel(tiny(), tmp_path / "tiny")
+    assert packed.targets.nan_to_num(-1).tolist() == [[0, 1], [-1, 0], [1, 1]]
+    index = json.loads((tmp_path / "index.json").read_text())
+    for bad, message in [([0.0], "not one target for each"), ([0.0, 2.0], "unknown class"), (1, "damaged")]:
+        index["records"][1][2] = bad
+        (tmp_path / "index.json").write_text(json.dumps(index))
+        with pytest.raises(ValueError, match=message):
+            open_packed(tmp_path)
+
+
+def open_packed_is_multilabel(source: Source, folder: Path) -> bool:
+    return pack(source, folder, size=2).multilabel

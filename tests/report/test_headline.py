@@ -21,3 +21,12 @@ def test_validation_stands_in_for_test_and_missing_arms_for_nothing(report_maker
     assert [line.split for line in headlines(without, ("line",))] == ["validation"]
     assert headlines({"learning_curves": rows.filter(pl.col("a") != "randinit")}, ("line",)) == []
     assert headlines({}, ("line",)) == []
+
+
+def test_control_arms_stand_beside_the_two(report_maker):
+    report = report_maker(targets=("line",))
+    rows = report.results["learning_curves"]
+    renamed = rows.filter(pl.col("a") == "randinit").with_columns(a=pl.lit("probe"))
+    (found,) = headlines({"learning_curves": pl.concat([rows, renamed])}, ("line",))
+    assert found.controls == (("probe", found.randinit),)
+    assert headlines(report.results, ("line",))[0].controls == ()

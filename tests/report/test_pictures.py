@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from bequest.report.contents import MistakePicture, Picture
-from bequest.report.pictures import LARGEST, MOST_MISTAKES, address, grid, mistake_groups
+from bequest.report.pictures import LARGEST, MOST_MISTAKES, address, grid, mistake_groups, strips
 
 
 def decoded(text):
@@ -51,3 +51,14 @@ def test_groups_are_cut_fairly():
     groups = dict(mistake_groups([*many, MistakePicture("b", pixels, "dog", ())]))
     assert list(groups) == ["line: a", "b"]
     assert len(groups["line: a"]) == MOST_MISTAKES // 2 and len(groups["b"]) == 1
+
+
+def test_strips_keep_order_and_the_colours_of_shuffled_pixels():
+    pixels = np.where(np.indices((2 * LARGEST, 2 * LARGEST)).sum(0)[..., None] // 2 % 2, 0, 250).astype(np.uint8)
+    pixels = np.repeat(pixels, 3, axis=2)
+    made = strips(
+        [Picture("line, fixed", "8", pixels), Picture("mono", "1", pixels), Picture("line, fixed", "1", pixels)]
+    )
+    assert [(name, [label for label, _ in row]) for name, row in made] == [("line, fixed", ["8", "1"]), ("mono", ["1"])]
+    smooth, plain = (decoded(address(pixels, smooth=smooth)).astype(int) for smooth in (True, False))
+    assert np.median(np.minimum(plain, 250 - plain)) < 40 < np.median(np.minimum(smooth, 250 - smooth))

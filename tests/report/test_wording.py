@@ -2,7 +2,7 @@ import pytest
 
 from bequest.analyses.verdict import CLAIMS
 from bequest.report.verdicts import slots
-from bequest.report.wording import interval, signed, tally, typeset
+from bequest.report.wording import interval, parted, signed, tally, typeset
 
 
 def test_typeset_escapes_and_sets_code_and_minus():
@@ -32,3 +32,17 @@ def test_tally_counts_every_claim():
     text = tally(slots({}))
     assert text.startswith("Of the 11 claims, ") and text.endswith(".")
     assert sum(int(word) for word in text.replace(",", "").split()[3:] if word.isdigit()) == len(CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "parts"),
+    [
+        ("Better: error -1.5 (-2 to -1), 3 pairs.", ("Better:", " error -1.5 (-2 to -1), 3 pairs.", "")),
+        ("No barrier: 0.1 on test. Without the refit: 3.", ("No barrier:", " 0.1 on test.", "Without the refit: 3.")),
+        ("One replica has no interval.", ("One replica has no interval.", "", "")),
+        ("x is bad (8.3 % right. Or so): a. 5 is b.", ("x is bad (8.3 % right.", "", "Or so): a. 5 is b.")),
+    ],
+)
+def test_a_sentence_is_parted_after_the_answer_and_after_the_first_sentence(sentence, parts):
+    assert parted(sentence) == parts
+    assert " ".join(part.strip() for part in parts if part) == sentence

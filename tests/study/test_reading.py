@@ -46,13 +46,13 @@ def test_a_good_study_is_read_with_defaults(write):
     study = read_study(write(GOOD))
     assert study.targets["line"].shots == 5
     assert study.arms.replicas == 3
-    assert list(study.analyses.asked()) == ["mistakes", "barrier"]
-    assert study.analyses.asked()["barrier"].points == 21
+    assert list(study.asked()) == ["mistakes", "barrier"]
+    assert study.asked()["barrier"].points == 21
 
 
 def test_all_analyses_are_made_if_none_is_named(write):
     study = read_study(write(GOOD.split("analyses:")[0]))
-    assert list(study.analyses.asked()) == ["learning_curves", "mistakes", "similarity", "distance", "barrier"]
+    assert list(study.asked()) == ["learning_curves", "mistakes", "similarity", "distance", "barrier"]
 
 
 def test_an_unknown_key_is_named_with_its_line_and_the_nearest_known_one(write):
@@ -78,8 +78,8 @@ def test_a_missing_key_is_named(write):
 
 
 def test_a_misspelt_key_is_named_before_the_one_that_is_missing_because_of_it(write):
-    said = complaint(write(GOOD.replace("source:", "sorce:")))
-    assert "study.yaml:2: unknown key `sorce`; did you mean `source`?" in said
+    said = complaint(write(GOOD.replace("targets:", "tagets:")))
+    assert "study.yaml:4: unknown key `tagets`; did you mean `targets`?" in said
     assert "(1 further complaint)" in said
 
 
@@ -196,10 +196,10 @@ def test_a_wrong_change_is_named(write):
 def test_a_change_to_one_analysis_keeps_the_others_if_none_is_named(write, analyses):
     path = write(GOOD.split("analyses:")[0] + analyses)
     for change in ("barrier.points=5", "analyses.barrier.points=5"):
-        asked = read_study(path, [change, "similarity.split=train"]).analyses.asked()
+        asked = read_study(path, [change, "similarity.split=train"]).asked()
         assert list(asked) == ["learning_curves", "mistakes", "similarity", "distance", "barrier"]
         assert (asked["barrier"].points, asked["similarity"].split) == (5, "train")
-    assert list(read_study(path, ["analyses={barrier: }"]).analyses.asked()) == ["barrier"]
+    assert list(read_study(path, ["analyses={barrier: }"]).asked()) == ["barrier"]
 
 
 def test_a_value_from_a_change_is_not_blamed_on_the_file(write):
@@ -228,7 +228,7 @@ def test_an_unknown_augmentation_is_named_with_its_line(write):
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
-        ("{finetune: [0.1]}", "randinit is not named; give both arms equally many learning rates"),
+        ("{finetune: [0.1]}", "randinit is not named; give all arms equally many learning rates"),
         ("{finetune: [0.1, 0.1], randinit: [0.1, 0.2]}", "finetune names 0.1 twice"),
         ("{finetune: [0.1, 0.10000001], randinit: [0.1, 0.2]}", "finetune names 0.1 twice"),
         ("{finetune: [0.1], randinit: [.nan]}", "above 0 and at most 100"),
@@ -241,7 +241,7 @@ def test_learning_rates_that_make_no_fair_sweep(write, rates, said):
 def test_the_barrier_needs_a_split_and_is_measured_every_twentieth_of_the_line(write):
     assert "`analyses.barrier.splits` is []" in complaint(write(GOOD), "barrier.splits=[]")
     assert "the list names test twice" in complaint(write(GOOD), "barrier.splits=[test, test]")
-    assert read_study(write(GOOD), ["analyses={barrier: }"]).analyses.asked()["barrier"].points == 21
+    assert read_study(write(GOOD), ["analyses={barrier: }"]).asked()["barrier"].points == 21
 
 
 def test_places_are_relative_to_the_study_file_and_absolute_afterwards(tmp_path, monkeypatch):
@@ -273,3 +273,14 @@ assert "torch" not in sys.modules
 def test_a_study_comes_back_from_its_own_dump(write):
     study = read_study(write(GOOD))
     assert read_study(write(dump(study))) == study
+
+
+def test_keys_that_do_not_go_together_are_told_with_the_line_of_the_one_that_is_named(write):
+    text = GOOD + "  distance:\n    targets: [nowhere]\n"
+    path = write(text)
+    line = text.splitlines().index("    targets: [nowhere]") + 1
+    said = complaint(path)
+    assert f"study.yaml:{line}: analyses.distance.targets has nowhere; the targets are" in said
+    assert "the change distance.targets=[nowhere]: analyses.distance.targets has nowhere" in complaint(
+        write(GOOD), "distance.targets=[nowhere]"
+    )

@@ -1,9 +1,13 @@
 """The loop learns, leaves what it should, and goes on after an interruption as if nothing had happened."""
 
+import polars as pl
 import pytest
 import torch
 from torch import nn
 
+from bequest.data.batches import Stored, to_tensor
+from bequest.data.pack import pack
+from bequest.data.source import Record, Source
 from bequest.evaluation.tasks import task
 from bequest.training.loop import Diverged, Examples, make_optimizer, train
 from bequest.training.recipe import Recipe
@@ -201,3 +205,69 @@ def test_bfloat16_stays_near_float32():
     losses = [run.metrics.filter(split="train")["loss"][-1] for run in (full, half)]
     assert losses[1] == pytest.approx(losses[0], rel=0.15)
     assert kept["last"]["conv1.weight"].dtype == torch.float32
+
+
+def test_a_probe_learns_its_head_alone_and_leaves_weights_and_statistics_of_the_rest():
+    model = Net()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    _, kept, _ = learn(Recipe(epochs=3, batch_size=8, learning_rate=0.1), model=model, learns=("fc",))
+    for name, tensor in kept["last"].items():
+        assert torch.equal(tensor, before[name]) == (not name.startswith("fc.")), name
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_what_was_frozen_by_the_caller_stays_frozen():
+    model = Net()
+    model.conv1.weight.requires_grad_(False)
+    learn(Recipe(epochs=1, batch_size=8), model=model, learns=("fc",))
+    assert not model.conv1.weight.requires_grad
+    assert model.bn1.weight.requires_grad
+
+
+def test_errors_are_measured_every_so_many_epochs_at_the_end_and_where_weights_are_kept():
+    recipe = Recipe(epochs=7, batch_size=8, evaluate_every=3)
+    trajectory, _, _ = learn(recipe, checkpoint_epochs=(1,))
+    for split in ("train", "validation"):
+        assert trajectory.metrics.filter(pl.col("split") == split)["epoch"].to_list() == [0, 1, 3, 6, 7]
+
+
+def test_measuring_less_often_does_not_change_what_is_learned():
+    often, seldom = (learn(Recipe(epochs=4, batch_size=8, evaluate_every=every))[1]["last"] for every in (1, 4))
+    assert same(often, seldom)
+
+
+def test_the_model_sees_what_it_is_shown_with_the_places_of_the_images():
+    images, _ = made()
+    seen = []
+
+    def see(batch, places):
+        seen.append((batch, places))
+        return batch.flip(0)
+
+    learn(Recipe(epochs=1, batch_size=8), see=see)
+    assert sorted(torch.cat([places for _, places in seen]).tolist()) == list(range(24))
+    for batch, places in seen:
+        assert torch.allclose(batch, (images[places].float() / 255 - 0.5) / 0.5)
+
+
+def test_images_that_stay_in_their_arrays_teach_the_same(tmp_path):
+    images, targets = made()
+    records = [
+        Record(f"n{i}", f"n{i}", int(target), lambda size, i=i: images[i].permute(1, 2, 0).numpy(), "train")
+        for i, target in enumerate(targets)
+    ]
+    packed = pack(Source("made", ("a", "b", "c"), tuple(records), ""), tmp_path, size=8)
+    kept = []
+    for seen in (to_tensor(packed, packed.indices("train")), Stored([(packed, packed.indices("train"))])):
+        last = {}
+        train(
+            Net(),
+            Examples(seen, targets, 3, MEAN, STD),
+            recipe=Recipe(epochs=2, batch_size=8),
+            order_seed=0,
+            task=task("classification"),
+            watch={},
+            keep=last.__setitem__,
+        )
+        kept.append(last["last"])
+    assert same(*kept)

@@ -11,7 +11,8 @@ BatchNorm have no naive rows; those with it but without `calibration` have only 
 
 `barrier_error` and `barrier_loss` are Entezari's, the largest height above the straight line between the ends' values;
 `_frankle`, `_midpoint` and `_gsaltintas` are the other definitions (see `bequest.evaluation.barriers`), `_naive` is
-Entezari's on the naive curve. n counts examples; intervals of `error` are Wilson's. `chance_accuracy` is the share of
+Entezari's on the naive curve. n counts examples; intervals of `error` are Wilson's. The verdict's t intervals are cut
+at 0 where they are shown: no barrier is below it. `chance_accuracy` is the share of
 the largest class.
 
 How to read it: up to 0.02 (2 points of error) counts as no barrier (Frankle et al. 2020). It speaks of the segment
@@ -31,10 +32,9 @@ import torch
 from torch import nn
 
 from bequest.analyses.conditions import untrained
-from bequest.analyses.groups import SAME_INIT, Group, grouped, ranged
+from bequest.analyses.groups import SAME_INIT, Group, bounded, counted, grouped, ranged
 from bequest.analyses.intervals import Interval, share_interval
-from bequest.analyses.pairs import KINDS, kind
-from bequest.analyses.panels import by_target_and_split
+from bequest.analyses.panels import by_target_and_split, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets
 from bequest.evaluation import tasks
@@ -232,16 +232,16 @@ def _one_basin(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     means = {split: (tuned[split].mean, random[split].mean) for split in tuned}
     n = min(min(tuned[split].replicas, random[split].replicas) for split in tuned)
     worst = max((pair[0] for pair in means.values()), key=lambda mean: mean.value)
-    counts = f"{len(next(iter(tuned.values())).values)} and {len(next(iter(random.values())).values)} pairs"
+    counts = [len(next(iter(groups.values())).values) for groups in (tuned, random)]
     numbers = (
         f"barriers in points of error between fine-tuned models and between random inits are {_listed(means)} "
-        f"({counts} of {n} replicas)"
+        f"({counts[0]} and {counted(counts[1], 'pair')} of {counted(n, 'replica')} an arm)"
     )
     naive = {
         split: tuple(group[name].mean for name in ("finetune & finetune", "randinit & randinit") if name in group)
         for split, group in _groups(rows, "barrier_error_naive")[0].items()
     }
-    numbers += f"; without the refit they are {_listed(naive)}" if naive and refitted else ""
+    numbers += f". Without the refit of BatchNorm they are {_listed(naive)}" if naive and refitted else ""
 
     def say(status: Any, sentence: str) -> Verdict:
         return Verdict("C7", status, f"{sentence}: {numbers}.", BASIN, n, *_points(worst), target=target)
@@ -255,7 +255,7 @@ def _one_basin(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     if any(_above(pair[0]) for pair in means.values()):
         return say("does not hold", "There is a barrier between fine-tuned models")
     if not all(_below(pair[0]) for pair in means.values()):
-        return say("inconclusive", "The interval crosses 2 points")
+        return say("inconclusive", "This cannot be told, as the interval crosses 2 points")
     if not all((pair[0].high or 0) < (pair[1].low or 0) for pair in means.values()):
         return say("inconclusive", "No barrier between fine-tuned models, but none clearly higher between random inits")
     if not {"train", "test"} <= means.keys():
@@ -274,10 +274,12 @@ def _apart(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     lowest = min((mean for (mean,) in means.values()), key=lambda mean: mean.value)
     n = min(group.replicas for group in random.values())
     count = len(next(iter(random.values())).values)
-    numbers = f"barriers in points of error between random inits are {_listed(means)} ({count} pairs)"
+    numbers = f"barriers in points of error between random inits are {_listed(means)} ({counted(count, 'pair')})"
     if same:
         pairs = min(len(group.values) for group in same.values())
-        numbers += f"; from the same init {_listed({split: (group.mean,) for split, group in same.items()})} "
+        numbers += (
+            f"; between runs from the same init {_listed({split: (group.mean,) for split, group in same.items()})} "
+        )
         numbers += "(one pair, no interval)" if pairs == 1 else f"({pairs} pairs)"
 
     def say(status: Any, sentence: str) -> Verdict:
@@ -292,7 +294,7 @@ def _apart(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     if any(_below(mean) for (mean,) in means.values()):
         return say("does not hold", "There is no barrier between random inits")
     if not all(_above(mean) for (mean,) in means.values()):
-        return say("inconclusive", "The interval crosses 2 points")
+        return say("inconclusive", "This cannot be told, as the interval crosses 2 points")
     if not same:
         return say("holds under conditions", "Different inits are apart; no pair from the same init was measured")
     if min(group.mean.value for group in same.values()) <= THRESHOLD:
@@ -336,19 +338,21 @@ def _below(mean: Interval) -> bool:
 
 
 def _points(mean: Interval) -> tuple[float | None, float | None]:
-    return tuple(None if end is None else 100 * end for end in (mean.low, mean.high))  # type: ignore[return-value]
+    """The ends in points of error; a barrier is never below 0."""
+    shown = bounded(mean)
+    return tuple(None if end is None else 100 * end for end in (shown.low, shown.high))  # type: ignore[return-value]
 
 
 def _listed(means: Mapping[str | None, tuple[Interval, ...]]) -> str:
     texts = [
-        " and ".join(ranged(mean, ".1f", 100) for mean in pair) + (f" on {split}" if split else "")
+        " and ".join(ranged(bounded(mean), ".1f", 100) for mean in pair) + (f" on {split}" if split else "")
         for split, pair in means.items()
     ]
     return ", ".join(texts)
 
 
 def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
-    """Draw the error along the line, a curve a pair, a panel for each target and split; the naive curves are dashed.
+    """Draw the error along the line, a curve a pair, a panel for each target and split; the naive curves are thin.
 
     Args:
         rows: the rows of this analysis.
@@ -363,21 +367,21 @@ def _panel(data: pl.DataFrame) -> Any:
     """The chart of one target and split."""
     import altair as alt
 
-    kinds = pl.Series("kind", [kind(a, b) for a, b in data.select("a", "b").iter_rows()], dtype=pl.String)
     naive = pl.when(pl.col("metric") == "error").then(pl.lit("refitted")).otherwise(pl.lit("naive"))
-    data = data.select("a", "b", "x", "value", naive.alias("protocol"), kinds)
-    present = [name for name in KINDS if name in set(kinds)]
-    both = data["protocol"].unique().sort().to_list()
-    dashes = alt.Scale(domain=both, range=[[1, 0] if one == "refitted" else [3, 3] for one in both])
+    data = with_kinds(data.select("a", "b", "x", "value", naive.alias("protocol")))
+    colour, dash, _ = pair_channels(data, dots=False)
+    both = data["protocol"].unique().sort(descending=True).to_list()
+    widths = alt.Scale(domain=both, range=[2.25 if one == "refitted" else 0.75 for one in both])
     legend, shown = (alt.Legend(), ["a:N", "b:N", "protocol:N"]) if len(both) > 1 else (None, ["a:N", "b:N"])
     return (
         alt.Chart(data)
-        .mark_line(strokeWidth=2)
+        .mark_line()
         .encode(
             alt.X("x:Q", title="t, from a (0) to b (1)", axis=alt.Axis(grid=False)),
             alt.Y("value:Q", title="error (%)", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=True)),
-            alt.Color("kind:N", title="pair", scale=alt.Scale(domain=present, range=[KINDS[name] for name in present])),
-            alt.StrokeDash("protocol:N", title="BatchNorm", scale=dashes, legend=legend),
+            colour,
+            dash,
+            alt.StrokeWidth("protocol:N", title="BatchNorm", sort=both, scale=widths, legend=legend),
             alt.Detail(["a:N", "b:N"]),
             tooltip=[*shown, alt.Tooltip("x:Q", title="t"), alt.Tooltip("value:Q", title="error", format=".1%")],
         )

@@ -9,7 +9,8 @@ optimisation speed: the mean of the train accuracy over the epochs from 1 on tha
 `error_difference` and `mean_train_accuracy_difference` are a - b over pairs of replicas with one number.
 `relative_drop` is 100 (A_PT - A_RIT) / A_PT in percent, A the mean accuracies of `finetune` and `randinit`. It is null
 where A_PT is below twice chance, as the ratio is then noise; `note` says so, and where `randinit` failed to train, as a
-drop is then no transfer. `moved_fraction` is the share of blocks that the permutation moved.
+drop is then no transfer. `moved_fraction` is the share of blocks that the permutation moved. Intervals of errors and
+accuracies are cut to 0..1, those of differences are not.
 
 How to read it: where features are reused, the relative drop falls with the block size. What pre-training gives at
 single pixels is not shapes; the control arms (`meanvar`, `shuffled`) have the scale of P's weights and nothing else.
@@ -17,15 +18,16 @@ single pixels is not shapes; the control arms (`meanvar`, `shuffled`) have the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from bequest.analyses.groups import ranged, rank_correlation
+from bequest.analyses.groups import bounded, counted, ranged, rank_correlation
 from bequest.analyses.intervals import Interval, linearised_ratio, mean_interval, paired_difference
-from bequest.analyses.pairs import ARMS, CONTROLS, replica_pairs, replicas
+from bequest.analyses.pairs import ARMS, CONTROLS, arm, replica_pairs, replicas
+from bequest.analyses.panels import means
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Status, Verdict, combine, judge_targets, trained_accuracy
 from bequest.training.outcome import final_error, mean_train_accuracy, shared_epochs
@@ -41,6 +43,7 @@ MODES = {"fixed": "one permutation", "per_image": "a permutation for each image"
 SCALE = ("meanvar", "shuffled")  # the control arms that have the scale of P's weights
 LEAST_PAIRS = 3  # science.md, section 6, rule 3
 SPEED = "mean_train_accuracy"
+NONE = "no shuffle"
 REUSE_RULE = (
     "Holds if the relative drop without shuffle is above 0 and larger than at the smallest blocks that can be judged, "
     "both 95 % t intervals over pairs of replicas clear of 0; does not hold if the drop is negative without shuffle, "
@@ -98,9 +101,7 @@ def _place(block: int | str, size: int) -> int:
     if block == "pixel-channel":
         return 0
     if not isinstance(block, int) or not 1 <= block <= size:
-        raise ValueError(
-            f"a block size is 1 to {size} pixels (the side of the image) or 'pixel-channel', not {block!r}"
-        )
+        raise ValueError(f"a block size is 1 to {size} pixels (the image's side) or 'pixel-channel', not {block!r}")
     return block
 
 
@@ -110,18 +111,13 @@ def _row(metric: str, a: str | None, found: Interval | None = None, **more: Any)
 
 
 def _block_rows(
-    x: int,
-    runs: Mapping[str, Trajectory],
-    split: str,
-    chance: float,
-    size: int,
-    moved: Mapping[str, float | None],
+    x: int, runs: Mapping[str, Trajectory], split: str, chance: float, size: int, moved: Mapping[str, float | None]
 ) -> Iterator[dict[str, Any]]:
     """All numbers of one block size."""
-    errors = {
-        part: {name: final_error(name, run.metrics, part) for name, run in runs.items()} for part in (split, "train")
-    }
-    until = shared_epochs([run.metrics for run in runs.values()])
+    parts = (split, "train")
+    errors = {part: {name: final_error(name, run.metrics, part) for name, run in runs.items()} for part in parts}
+    counting = [run.metrics for name, run in runs.items() if arm(name) not in CONTROLS]
+    until = shared_epochs(counting or [run.metrics for run in runs.values()])
     speeds = {name: mean_train_accuracy(name, run.metrics, until=until) for name, run in runs.items()}
     measured = [("error", part, values) for part, values in errors.items()] + [(SPEED, "train", speeds)]
     arms = replicas(runs)
@@ -130,7 +126,7 @@ def _block_rows(
             yield _row(metric, name, value=value, n=1, split=part, x=x)
         for group, names in arms.items():
             if names != [group]:
-                yield _row(metric, group, mean_interval([values[name] for name in names]), split=part, x=x)
+                yield _row(metric, group, bounded(mean_interval([values[name] for name in names])), split=part, x=x)
     for name, share in moved.items():
         if share is not None:
             yield _row("moved_fraction", name, value=share, n=1, x=x)
@@ -141,12 +137,10 @@ def _block_rows(
             if (metric, part) != ("error", "train"):
                 apart = paired_difference([values[left] for left, _ in pairs], [values[right] for _, right in pairs])
                 yield _row(f"{metric}_difference", a, apart, b=b, split=part, x=x)
-    if "finetune" in arms and "randinit" in arms:
-        pairs = replica_pairs(arms["finetune"], arms["randinit"])
+    if pairs := replica_pairs(arms.get("finetune", []), arms.get("randinit", [])):
         accuracies = [(1 - errors[split][left], 1 - errors[split][right]) for left, right in pairs]
         fitted = [1 - errors["train"][name] for name in arms["randinit"]]
-        if pairs:
-            yield _drop_row(x, accuracies, sum(fitted) / len(fitted), split, chance, x != size and 0 in moved.values())
+        yield _drop_row(x, accuracies, sum(fitted) / len(fitted), split, chance, x != size and 0 in moved.values())
 
 
 def _drop_row(
@@ -180,16 +174,30 @@ def verdict(rows: pl.DataFrame) -> tuple[Verdict, ...]:
     return (*judge_targets(rows, _by_mode(_feature_reuse)), *judge_targets(rows, _by_mode(_low_level)))
 
 
-def _by_mode(judge: Any) -> Any:
+def _by_mode(judge: Callable[[pl.DataFrame], Verdict | None]) -> Callable[..., Verdict | None]:
     """Judge each kind of permutation and join what comes out."""
 
     def judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         parts = rows.partition_by("permutation", maintain_order=True)
         found = [(part["permutation"][0], judge(part)) for part in parts]
         spoken = [replace(one, target=MODES[mode]) for mode, one in found if one is not None]
-        return replace(combine(spoken), target=target) if spoken else None
+        if len(spoken) < 2:
+            return replace(spoken[0], target=target) if spoken else None
+        status = combine(spoken).status
+        deciding = next((one for one in spoken if one.status == status), spoken[0])
+        return replace(deciding, status=status, sentence=_in_each_mode(spoken), target=target)
 
     return judged
+
+
+def _in_each_mode(spoken: Sequence[Verdict]) -> str:
+    """Join the sentences on several kinds of permutation; an answer that they share comes first."""
+    plain = [one.sentence.rstrip(".").partition(": ") for one in spoken]
+    if len({(one.status, answer) for one, (answer, _, _) in zip(spoken, plain, strict=True)}) == 1:
+        told = "; ".join(f"{one.target}: {numbers}" for one, (_, _, numbers) in zip(spoken, plain, strict=True))
+        return f"{plain[0][0]}, by either kind of permutation: {told}."
+    told = "; ".join(f"{one.target}: {one.status} ({''.join(text)})" for one, text in zip(spoken, plain, strict=True))
+    return f"By kind of permutation: {told}."
 
 
 def _feature_reuse(rows: pl.DataFrame) -> Verdict | None:
@@ -219,7 +227,7 @@ def _feature_reuse(rows: pl.DataFrame) -> Verdict | None:
     drop, rest, apart = mean_interval(whole), mean_interval(part), paired_difference(whole, part)
     judged = [drops[x]["value"] for x in usable if x > 0]
     numbers = f"relative drop {ranged(drop, '.0f')} % without shuffle, {ranged(rest, '.0f')} % at {_words(small, size)}"
-    numbers += f", a change of {ranged(apart, '+.0f')} points, {_count(apart.n)}"
+    numbers += f", a change of {ranged(apart, '+.0f')} points, {counted(apart.n, 'pair')}"
     if len(judged) > 2:
         numbers += f", rank correlation with the block size {rank_correlation(range(len(judged)), judged):+.2f}"
     if apart.n < LEAST_PAIRS or drop.low is None or drop.high is None or apart.low is None or apart.high is None:
@@ -248,7 +256,7 @@ def _low_level(rows: pl.DataFrame) -> Verdict | None:
         + ("" if x in trained else f" (randinit failed to train, {100 * _fitted(rows, x, 'randinit'):.1f} % right)")
         for x in places
     )
-    numbers += f", {_count(first.n)}"
+    numbers += f", {counted(first.n, 'pair')}"
 
     def say(status: Status, sentence: str) -> Verdict:
         ends = [None if end is None else 100 * end for end in (first.low, first.high)]
@@ -260,7 +268,7 @@ def _low_level(rows: pl.DataFrame) -> Verdict | None:
         return say("inconclusive", f"Fewer than {LEAST_PAIRS} pairs of replicas: {numbers}.")
     if any((ahead[x].high or 0) < 0 for x in trained):
         return say("does not hold", f"Slower without any shape left: {numbers}.")
-    if not all(_clear(ahead[x]) for x in trained):
+    if not all((ahead[x].low or 0) > 0 for x in trained):
         return say("inconclusive", f"Not clearly faster without any shape left: {numbers}.")
     there = [name for name in SCALE if all(_faster(rows, x, "finetune", name).n for x in trained)]
     here = [name for name in there if all(_fitted(rows, x, name) >= trained_accuracy(chance) for x in trained)]
@@ -268,17 +276,15 @@ def _low_level(rows: pl.DataFrame) -> Verdict | None:
         lack = f"As {' and '.join(there)} failed to train" if there else "Without the control arms meanvar and shuffled"
         unknown = "what P knows of pixel values and the scale of its weights cannot be told apart"
         return say("holds under conditions", f"Faster without any shape left: {numbers}. {lack} here, {unknown}.")
-    beaten = [name for name in here if all(_clear(_faster(rows, x, "finetune", name)) for x in trained)]
-    helped = [name for name in here if all(_clear(_faster(rows, x, name, "randinit")) for x in trained)]
+    beaten = [name for name in here if all((_faster(rows, x, "finetune", name).low or 0) > 0 for x in trained)]
+    helped = [name for name in here if all((_faster(rows, x, name, "randinit").low or 0) > 0 for x in trained)]
     compared = f"Against the control arms, at {_words(trained[0])}: " + ", ".join(
         f"finetune minus {name} {ranged(_faster(rows, trained[0], 'finetune', name), '+.1f', 100)}, {name} minus "
         f"randinit {ranged(_faster(rows, trained[0], name, 'randinit'), '+.1f', 100)} points"
         for name in here
     )
     if len(beaten) == len(here):
-        scale = (
-            f"the scale of the weights ({' and '.join(helped)}) explains a part" if helped else "not their scale alone"
-        )
+        scale = f"their scale ({' and '.join(helped)}) explains a part" if helped else "not their scale alone"
         left = f"what P's weights know of pixel values, {scale}"
         return say("holds", f"Faster without any shape left: {numbers}. {compared}. This leaves {left}.")
     left = "the scale of the weights is enough to explain it" if helped else "the control arms do not settle why"
@@ -306,23 +312,13 @@ def _pairs(rows: pl.DataFrame, x: float, a: str, b: str) -> dict[tuple[str, str]
 
 def _faster(rows: pl.DataFrame, x: float, a: str, b: str) -> Interval:
     left, right = (_runs(rows, x, which).get(SPEED, {}) for which in (a, b))
-    pairs = replica_pairs(left, right)
-    if not pairs:
-        return Interval(float("nan"), None, None, 0)
-    return paired_difference([left[one] for one, _ in pairs], [right[other] for _, other in pairs])
+    found = [(left[one], right[other]) for one, other in replica_pairs(left, right)]
+    return paired_difference(*zip(*found, strict=True)) if found else Interval(float("nan"), None, None, 0)
 
 
 def _fitted(rows: pl.DataFrame, x: float, which: str) -> float:
     errors = _runs(rows, x, which)["train"].values()
     return 1 - sum(errors) / len(errors)
-
-
-def _clear(interval: Interval) -> bool:
-    return interval.low is not None and interval.low > 0
-
-
-def _count(n: int) -> str:
-    return f"{n} pair{'s' if n != 1 else ''}"
 
 
 def _words(x: float, size: float | None = None) -> str:
@@ -332,50 +328,71 @@ def _words(x: float, size: float | None = None) -> str:
 
 
 def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
-    """Draw final accuracy and mean train accuracy of each arm over the block size, side by side.
+    """Draw final accuracy and optimisation speed of each arm over the block size, side by side.
 
     Args:
         rows: the rows of this analysis; each target and kind of permutation is one more row of panes.
 
     Returns:
-        The chart; bars are the intervals over replicas.
+        The chart; bars are the intervals over replicas. The numbers above the final accuracies are the relative drop,
+        in brackets where its row has a note.
     """
     import altair as alt
 
-    several = rows.select("target", "permutation").n_unique() > 1
     panes: list[Any] = []
-    for part in rows.partition_by("target", "permutation", maintain_order=True):
-        name = ", ".join(word for word in (part["target"][0], MODES[part["permutation"][0]]) if word) if several else ""
-        for metric, title in (("error", "final accuracy (%)"), (SPEED, "mean train accuracy (%)")):
-            panes.append(_pane(part, metric, title).properties(width=280, height=220, title=name))
+    parts = rows.partition_by("target", "permutation", maintain_order=True)
+    for part in parts:
+        names = [word for word in (part["target"][0], MODES[part["permutation"][0]]) if word] if len(parts) > 1 else []
+        left = _pane(part, "error", "final accuracy (%)") + _drops_above(part)
+        right = _pane(part, SPEED, "mean train accuracy (%)")
+        for pane, words in ((left, "numbers: relative drop (%)"), (right, "optimisation speed")):
+            panes.append(pane.properties(width=260, height=220, title=[*([", ".join(names)] if names else []), words]))
     return alt.concat(*panes, columns=2)
 
 
 def _pane(rows: pl.DataFrame, metric: str, title: str) -> Any:
+    """One number of every arm."""
     import altair as alt
 
+    data = _shown(rows, metric).select("a", "x", "value", "n", "low", "high", "block").sort("x")
+    arms = replicas(data["a"].unique(maintain_order=True))
+    scale = alt.Scale(domain=list(arms), range=[ARMS.get(name, ARMS["other"]) for name in arms])
+    y = alt.Y("value:Q", title=title, axis=alt.Axis(format="~%"), scale=alt.Scale(zero=True))
+    told = [alt.Tooltip("a:N", title="arm"), alt.Tooltip("block:O", title="block size")]
+    return means(data, _blocks(rows), y, alt.Color("a:N", title="arm", scale=scale), told)
+
+
+def _drops_above(rows: pl.DataFrame) -> Any:
+    """The relative drop in percent, above the accuracies that it is of."""
+    import altair as alt
+
+    tops = _shown(rows, "error").group_by("x", "block").agg(pl.col("high").max().alias("top"))
+    drops = rows.filter(pl.col("metric") == "relative_drop", pl.col("value").is_not_null()).join(tops, on="x")
+    number = pl.col("value").round(0).cast(pl.Int64).cast(pl.String)
+    words = pl.when(pl.col("note").is_null()).then(number).otherwise("(" + number + ")").alias("drop")
+    data = drops.select("x", "top", "value", "low", "high", "note", "block", words).sort("x")
+    told = [alt.Tooltip(f"{name}:Q", title=f"drop, {name} (%)", format=".0f") for name in ("value", "low", "high")]
+    text, y = alt.Chart(data).mark_text(dy=-9, fontSize=10), alt.Y("top:Q")
+    return text.encode(_blocks(rows), y, text="drop:N", tooltip=["block:N", *told, "note:N"])
+
+
+def _shown(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """The means of the arms, accuracies as in the paper's figure."""
     chosen = rows.filter(pl.col("metric") == metric)
     chosen = chosen.filter(pl.col("split") != "train") if metric == "error" else chosen
-    arms = replicas(chosen["a"].unique(maintain_order=True))
-    shown = chosen.filter(pl.col("a").is_in(list(arms)))
-    if metric == "error":  # accuracies, as in the paper's figure
-        shown = shown.with_columns(value=1 - pl.col("value"), low=1 - pl.col("high"), high=1 - pl.col("low"))
-    ends = [pl.coalesce(end, "value").clip(0, 1).alias(end) for end in ("low", "high")]
-    label = pl.when(pl.col("x") == 0).then(pl.lit("*")).otherwise(pl.col("x").cast(pl.Int64).cast(pl.String))
-    data = shown.select("a", "x", "value", "n", *ends, label.alias("block")).sort("x")
-    order = data["block"].unique(maintain_order=True).to_list()
-    x = alt.X("block:O", title="block size (pixels; * mixes colours too)", sort=order, axis=alt.Axis(labelAngle=0))
-    scale = alt.Scale(domain=list(arms), range=[ARMS.get(name, ARMS["other"]) for name in arms])
-    colour = alt.Color("a:N", title="arm", scale=scale)
-    y = alt.Y("value:Q", title=title, axis=alt.Axis(format="~%"), scale=alt.Scale(zero=True))
-    tooltip = [
-        *(alt.Tooltip("a:N", title="arm"), alt.Tooltip("block:O", title="block size")),
-        *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("value", "low", "high")),
-        alt.Tooltip("n:Q", title="replicas"),
-    ]
-    base = alt.Chart(data)
-    return alt.layer(
-        base.mark_rule(strokeWidth=2, opacity=0.5).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), colour),
-        base.mark_line().encode(x, y, colour),
-        base.mark_point(filled=True, size=45, opacity=1).encode(x, y, colour, tooltip=tooltip),
-    )
+    chosen = chosen.filter(pl.col("a").is_in(list(replicas(chosen["a"].unique(maintain_order=True)))))
+    if metric == "error":
+        chosen = chosen.with_columns(value=1 - pl.col("value"), low=1 - pl.col("high"), high=1 - pl.col("low"))
+    size = rows.filter(pl.col("metric") == "image_size")["value"][0]
+    block = pl.col("x").cast(pl.Int64).cast(pl.String).replace({"0": "*", f"{size:.0f}": NONE}).alias("block")
+    return chosen.with_columns(block, *(pl.coalesce(end, "value").alias(end) for end in ("low", "high")))
+
+
+def _blocks(rows: pl.DataFrame) -> Any:
+    """The axis of block sizes, one step each."""
+    import altair as alt
+
+    order = _shown(rows, "error").sort("x")["block"].unique(maintain_order=True)
+    two_lines = f"datum.label == '{NONE}' ? ['no', 'shuffle'] : datum.label"
+    axis = alt.Axis(labelAngle=0, labelOverlap=False, labelFontSize=11, labelExpr=two_lines)
+    return alt.X("block:O", title="block size in pixels (*: colours too)", sort=order.to_list(), axis=axis)

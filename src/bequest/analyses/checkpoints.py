@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from bequest.analyses.groups import bounded, counted
 from bequest.analyses.intervals import Interval, bootstrap, mean_interval, paired_difference
 from bequest.analyses.pairs import replicas
 from bequest.analyses.result import Result, table
@@ -149,7 +150,7 @@ def _course_rows(
         for name, value in zip(runs, found, strict=True):
             yield _row(metric, name, value=value, n=1, split=split, x=t)
         if runs != [which]:
-            yield _row(metric, which, mean_interval(found), split=split, x=t)
+            yield _row(metric, which, bounded(mean_interval(found)), split=split, x=t)
 
 
 def _sufficient_rows(
@@ -218,10 +219,10 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     begins = f"begins at epoch {plateau:.0f}" if plateau is not None else "could not be found"
     numbers = (
         f"the smallest sufficient checkpoint is epoch {found['value']:.0f} of {last:.0f} ({found['low']:.0f} to "
-        f"{found['high']:.0f}), {100 * found['value'] / last:.0f} % of the pre-training, where the source has "
-        f"{_share(get('source_progress', x=found['value'])['value'])} of its gain and its last plateau {begins}; it "
-        f"loses {100 * at['value']:+.1f} points with {100 * allowed:.1f} allowed, and {100 * slower['value']:+.1f} "
-        f"points of mean train accuracy, {n} replicas"
+        f"{found['high']:.0f}), {100 * found['value'] / last:.0f} % of the pre-training. There the source has "
+        f"{_share(get('source_progress', x=found['value'])['value'])} of its gain; its last plateau {begins}. The "
+        f"checkpoint loses {_points(at['value'])} points with {_points(allowed)} allowed, and "
+        f"{_points(slower['value'])} points of mean train accuracy, {counted(n, 'replica')}"
     )
     chance = rows.filter(pl.col("metric") == "chance_accuracy")["value"].to_list()
     fitted = 1 - get("error", a=which, split="train", x=last)["value"]
@@ -238,6 +239,10 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     if plateau is not None and found["high"] < plateau:
         return say("holds", f"A checkpoint before the last plateau is enough: {numbers}.")
     return say("holds under conditions", f"From the last plateau of the source on: {numbers}.")
+
+
+def _points(value: float) -> str:
+    return f"{100 * value + 0.0:.1f}".replace("-0.0", "0.0")
 
 
 def _share(value: float | None) -> str:
@@ -260,7 +265,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     panes: list[Any] = []
     for part in rows.partition_by("target", maintain_order=True):
         title = str(part["target"][0]) if targets > 1 else ""
-        panes += [pane.properties(width=280, height=220, title=title) for pane in _panes(part)]
+        panes += [pane.properties(width=260, height=220, title=title) for pane in _panes(part)]
     return alt.concat(*panes, columns=2)
 
 

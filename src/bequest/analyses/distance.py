@@ -30,9 +30,9 @@ import torch
 from torch import Tensor
 
 from bequest.analyses.conditions import TRAINING_UNKNOWN, trained, training_rows
-from bequest.analyses.groups import Group, difference, grouped, ranged, rank_correlation
+from bequest.analyses.groups import Group, counted, difference, grouped, ranged, rank_correlation
 from bequest.analyses.intervals import Interval
-from bequest.analyses.pairs import KINDS, kind
+from bequest.analyses.panels import by_target, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, limited
 from bequest.weights.algebra import Weights, mixable
@@ -242,17 +242,18 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         if {"randinit & randinit", "finetune & finetune"} <= groups[metric].keys()
     }
     n = min(tuned.replicas, random.replicas)
-    numbers = (
-        f"random inits are {ranged(ratios['l2'])} times as far apart as fine-tuned models (l2 {random.mean.value:.3g} "
-        f"and {tuned.mean.value:.3g}, {len(random.values)} and {len(tuned.values)} pairs of {n} replicas an arm)"
-    )
+    numbers = f"random inits are {ranged(ratios['l2'])} times as far apart as fine-tuned models"
     others = {"l2_sum": "as a sum over modules", "l2_relative": "relative to the start"}
     numbers += "".join(f", {ranged(ratios[metric])} {words}" for metric, words in others.items() if metric in ratios)
+    numbers += (
+        f". The mean l2 is {random.mean.value:.3g} and {tuned.mean.value:.3g}, over {len(random.values)} and "
+        f"{counted(len(tuned.values), 'pair')} of {counted(n, 'replica')} an arm"
+    )
     if "P & finetune" in groups["l2"]:
         numbers += f"; fine-tuning moved {groups['l2']['P & finetune'].mean.value:.3g} from P"
     moves = groups[TOGETHER].get("finetune & finetune")
     if moves is not None:
-        numbers += f", the moves without the head have cosine {ranged(moves.mean)}"
+        numbers += f". The moves without the head have cosine {ranged(moves.mean)}"
     numbers += _trend(rows)
 
     def say(status: Any, sentence: str) -> Verdict:
@@ -280,7 +281,7 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         return limited(found, conditions)
     if len(below) == 3:
         return say("does not hold", f"Farther by every measure: {numbers}.")
-    return say("inconclusive", f"An interval crosses 1: {numbers}.")
+    return say("inconclusive", f"This cannot be told, as an interval crosses 1: {numbers}.")
 
 
 def _ratio(first: Group, second: Group) -> Interval:
@@ -305,7 +306,7 @@ def _trend(rows: pl.DataFrame) -> str:
         ]
         if len(depths) >= 3:
             found.append(f"{rank_correlation(range(len(depths)), depths):+.2f} ({metric})")
-    return f"; rank correlation with depth {', '.join(found)}" if found else ""
+    return f". Rank correlation of distance with depth {', '.join(found)}" if found else ""
 
 
 def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
@@ -317,15 +318,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     Returns:
         The chart, with a logarithmic scale; pairs of distance 0 are not drawn.
     """
-    import altair as alt
-
-    panels = [_panel(part) for part in rows.partition_by("target", maintain_order=True)]
-    if len(panels) == 1:
-        single: altair.TopLevelMixin = panels[0].properties(width="container", height=300)
-        return single
-    targets = rows["target"].unique(maintain_order=True)
-    small = [panel.properties(width=280, height=240, title=name) for panel, name in zip(panels, targets, strict=True)]
-    return alt.concat(*small, columns=2)
+    return by_target(rows, _panel)
 
 
 def _panel(rows: pl.DataFrame) -> Any:
@@ -336,18 +329,16 @@ def _panel(rows: pl.DataFrame) -> Any:
     data = rows.filter(pl.col("metric").is_in(metrics), pl.col("module") != "*", pl.col("b").is_not_null())
     order = data["module"].unique(maintain_order=True).to_list()
     data = data.pivot(on="metric", index=["a", "b", "module"], values="value").filter(pl.col("l2_relative") > 0)
-    kinds = pl.Series("kind", [kind(a, b) for a, b in data.select("a", "b").iter_rows()], dtype=pl.String)
-    data = data.with_columns(kinds)
-    present = [name for name in KINDS if name in set(kinds)]
-    colour = alt.Color("kind:N", title="pair", scale=alt.Scale(domain=present, range=[KINDS[name] for name in present]))
+    data = with_kinds(data)
+    colour, dash, shape = pair_channels(data)
     x = alt.X("module:N", title="module, from input to output", sort=order)
     y_title, scale = "distance / norm of the start", alt.Scale(type="log")
     tooltip = ["a:N", "b:N", "module:N", *(alt.Tooltip(f"{metric}:Q", format=".3g") for metric in metrics)]
     base = alt.Chart(data)
-    dots = base.mark_circle(size=36, opacity=0.6)
+    dots = base.mark_point(filled=True, size=32, opacity=0.6)
     means = base.mark_line(strokeWidth=2)
     mean = alt.Y("mean(l2_relative):Q", title=y_title, scale=scale)
     return alt.layer(
-        means.encode(x, mean, colour),
-        dots.encode(x, alt.Y("l2_relative:Q", title=y_title, scale=scale), colour, tooltip=tooltip),
+        means.encode(x, mean, colour, dash),
+        dots.encode(x, alt.Y("l2_relative:Q", title=y_title, scale=scale), colour, shape, tooltip=tooltip),
     )

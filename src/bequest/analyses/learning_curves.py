@@ -7,10 +7,14 @@ each arm (`a` = `finetune`: mean over replicas with Student's t interval, at epo
 `final_error` is the error at the last epoch. `mean_train_accuracy` is the paper's optimisation speed: the mean of the
 train accuracy over epochs 1 to the last, 0 to 1, higher is faster. `epochs_to_error` is the first epoch whose
 validation error is at most `threshold_error`; unless the caller gives a level, it is the lowest one that every
-replica of every arm reaches, so no run is left out. A run that never gets to a given level has no value there, and
+replica of every arm reaches, control arms left out. A run that never gets to the level has no value there, and
 `never_reached` counts it. `error_difference`, `mean_train_accuracy_difference` and `epochs_to_error_difference` are
 a - b over pairs of replicas with one number (`finetune/0` with `randinit/0`): negative errors and epochs, and positive
-accuracies, speak for a.
+accuracies, speak for a. Intervals of errors and accuracies are cut to 0..1, those of differences are not.
+
+Control arms say where a difference comes from. `meanvar` and `shuffled` have the scale of P's weights and none of its
+features: what they gain on `randinit` is the scale, what `finetune` gains on them is features. `probe` trains a new
+head on P's frozen features: what it gains on `randinit` is what features do without being adapted.
 
 `learning_rates_tried` counts the learning rates that an arm was tried with, and `learning_rate_chosen` is the one that
 was taken: an arm whose learning rate was not tuned, or is the lowest or highest tried, may be worse than it need be.
@@ -27,8 +31,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import polars as pl
 
 from bequest.analyses.conditions import tuning_rows, untuned
+from bequest.analyses.groups import bounded, counted, ranged
 from bequest.analyses.intervals import Interval, mean_interval
-from bequest.analyses.pairs import ARMS, arm, repeats_init
+from bequest.analyses.pairs import ARMS, CONTROLS, arm, repeats_init, replica_pairs
+from bequest.analyses.panels import by_target
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, limited, trained_accuracy
 
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
 
 NAME = "learning_curves"
 SPLITS = ("train", "validation", "test")
+SCALE = ("meanvar", "shuffled")  # the control arms that have the scale of P's weights
 RULE = (
     "Holds if, paired by replica, the test error at the last epoch is lower and the mean train accuracy over the "
     "epochs is higher for finetune than for randinit, both 95 % t intervals clear of 0; under conditions unless the "
@@ -67,7 +74,8 @@ def learning_curves(
 
     Args:
         trajectories: name of a run (`finetune/0`; a name without a slash is an arm of one run) -> its trajectory.
-        threshold: validation error, 0..1, for `epochs_to_error`; None: the lowest that every replica reaches.
+        threshold: validation error, 0..1, for `epochs_to_error`; None: the lowest that every replica reaches, those of
+            control arms left out.
         chance: accuracy of guessing, 0..1, by which the verdict tells whether an arm was trained; None: the accuracy
             before training takes its place.
         tried: arm -> the learning rates that it was tried with; None: not known.
@@ -109,7 +117,7 @@ def learning_curves(
             never = sum(epochs[name] is None for name in names)
             rows.append(_row("never_reached", group, never, split="validation", n=len(names), unit="runs"))
     for a, b in combinations(sorted(arms, key=lambda name: (name != "finetune", name == "randinit")), 2):
-        rows += _difference_rows(a, b, _replica_pairs(arms[a], arms[b]), runs, epochs)
+        rows += _difference_rows(a, b, replica_pairs(arms[a], arms[b]), runs, epochs)
     return Result(NAME, table(NAME, rows))
 
 
@@ -160,13 +168,13 @@ def _arm_rows(group: str, replicas: list[pl.DataFrame]) -> Iterator[dict[str, An
     grouped = together.group_by("epoch", "split", maintain_order=True).agg("error", "loss").sort("epoch")
     for epoch, split, errors, losses in grouped.iter_rows():
         if len(errors) == len(replicas):
-            yield _with("error", group, mean_interval(errors), split=split, x=epoch, unit="share")
+            yield _with("error", group, bounded(mean_interval(errors)), split=split, x=epoch, unit="share")
             yield _with("loss", group, mean_interval(losses), split=split, x=epoch, unit="nats")
     for split in SPLITS:
         last = [metrics.filter(pl.col("split") == split).tail(1) for metrics in replicas]
         if all(one.height for one in last):
             ends = {one["epoch"][0] for one in last}
-            mean = mean_interval([one["error"][0] for one in last])
+            mean = bounded(mean_interval([one["error"][0] for one in last]))
             yield _with("final_error", group, mean, split=split, x=ends.pop() if len(ends) == 1 else None, unit="share")
 
 
@@ -174,7 +182,8 @@ def _mean_row(metric: str, group: str, values: list[float | None], split: str, u
     """The mean over replicas; without a value where one of them has none, as the mean of the rest would flatter."""
     known = [value for value in values if value is not None]
     if len(known) == len(values):
-        yield _with(metric, group, mean_interval(known), split=split, unit=unit)
+        mean = mean_interval(known)
+        yield _with(metric, group, bounded(mean) if unit == "share" else mean, split=split, unit=unit)
     else:
         yield _row(metric, group, None, split=split, n=len(known), unit=unit)
 
@@ -195,7 +204,9 @@ def _best(metrics: pl.DataFrame) -> float | None:
 
 def _reached_by_all(runs: Mapping[str, pl.DataFrame], arms: Mapping[str, list[str]]) -> float | None:
     """The lowest validation error that every replica gets to; None where one of them has no validation."""
-    best = [_best(runs[name]) for names in arms.values() for name in names]
+    # a control arm must not move the level at which the others are compared: a probe may never get far
+    counting = [names for which, names in arms.items() if which not in CONTROLS] or list(arms.values())
+    best = [_best(runs[name]) for names in counting for name in names]
     known = [value for value in best if value is not None]
     return max(known) if known and len(known) == len(best) else None
 
@@ -205,14 +216,6 @@ def _first_epoch(metrics: pl.DataFrame, level: float | None) -> float | None:
         return None
     there = metrics.filter((pl.col("split") == "validation") & (pl.col("error") <= level))
     return float(there["epoch"][0]) if there.height else None
-
-
-def _replica_pairs(a: list[str], b: list[str]) -> list[tuple[str, str]]:
-    """Replica i of one arm with replica i of the other; two arms of one run each are a pair."""
-    if len(a) == len(b) == 1:
-        return [(a[0], b[0])]
-    other = {name.partition("/")[2]: name for name in b}
-    return [(name, other[name.partition("/")[2]]) for name in a if name.partition("/")[2] in other]
 
 
 def _difference_rows(
@@ -283,16 +286,12 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         return Verdict("C1", status, sentence, RULE, n=n, low=ends[0], high=ends[1], target=target)
 
     numbers = (
-        f"{better['split']} error of finetune minus randinit {_points(better)}, mean train accuracy {_points(faster)}, "
-        f"{n} pair{'s' if n != 1 else ''}"
-    )
+        f"{better['split']} error of finetune minus randinit {_points(better)} points, mean train accuracy "
+        f"{_points(faster)} points, {counted(n, 'pair')}"
+    ) + _sources(rows, better["split"])
     for name in ("finetune", "randinit"):
-        end, start = get("final_error", a=name, split="train"), rows.filter(metric="error", a=name, split="train", x=0)
-        chance = get("chance_accuracy")
-        guess = chance["value"] if chance else (1 - start["value"][0] if start.height else None)
-        if end is not None and guess is not None and 1 - end["value"] < trained_accuracy(guess):
-            ended = f"{name} failed to train: train accuracy {100 * (1 - end['value']):.1f} % at the end, "
-            return say("inconclusive", f"{ended}{100 * guess:.1f} % by chance or before training; {numbers}.")
+        if failed := _failed(rows, name):
+            return say("inconclusive", f"{name} failed to train: {failed}; {numbers}.")
     if better["x"] is None:
         return say("inconclusive", f"The arms were trained for unequal numbers of epochs; {numbers}.")
     if better["low"] is None or faster["low"] is None:
@@ -306,10 +305,41 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     return say("inconclusive", f"{clear}: {numbers}.")
 
 
+def _failed(rows: pl.DataFrame, name: str) -> str | None:
+    """Say of an arm of one target that it failed to train, if it did."""
+    end = rows.filter(metric="final_error", a=name, split="train")["value"].to_list()
+    start = rows.filter(metric="error", a=name, split="train", x=0)["value"].to_list()
+    chance = rows.filter(metric="chance_accuracy")["value"].to_list() or [1 - value for value in start]
+    if not end or not chance or 1 - end[0] >= trained_accuracy(chance[0]):
+        return None
+    return f"train accuracy {100 * (1 - end[0]):.1f} % at the end, {100 * chance[0]:.1f} % by chance or before training"
+
+
+def _sources(rows: pl.DataFrame, split: str) -> str:
+    """Say what the control arms add: how much is the scale of the weights, features on top of it, features alone."""
+    failed = [name for name in CONTROLS if _failed(rows, name)]
+
+    def differences(*pairs: tuple[str, str]) -> dict[str, str]:
+        own = rows.filter(metric="error_difference", split=split)
+        found = {(a, b): own.filter(a=a, b=b) for a, b in pairs if not {a, b} & set(failed)}
+        return {a if a in CONTROLS else b: _points(row.row(0, named=True)) for (a, b), row in found.items() if len(row)}
+
+    scale = differences(*((name, "randinit") for name in SCALE))
+    features = differences(*(("finetune", name) for name in SCALE))
+    frozen = differences(("probe", "randinit"))
+    told = {
+        "the scale of P's weights alone changes it by": [f"{value} with {name}" for name, value in scale.items()],
+        "features on top of that by": [f"{value} over {name}" for name, value in features.items()],
+        "P's features frozen under a new head by": [f"{value} with {name}" for name, value in frozen.items()],
+    }
+    parts = [f"{words} {' and '.join(values)}" for words, values in told.items() if values]
+    parts += [f"{' and '.join(failed)} failed to train"] if failed else []
+    return f". By the control arms, in points of {split} error: {'; '.join(parts)}" if parts else ""
+
+
 def _points(row: Mapping[str, Any]) -> str:
     """A difference of shares, in points with its interval."""
-    text = f"{100 * row['value']:+.1f} points"
-    return text if row["low"] is None else f"{text} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
+    return ranged(Interval(row["value"], row["low"], row["high"], row["n"]), "+.1f", 100)
 
 
 def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
@@ -321,21 +351,15 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     Returns:
         The chart; the test error at the last epoch is a diamond with its interval.
     """
-    import altair as alt
-
-    panels = [_panel(part) for part in rows.partition_by("target", maintain_order=True)]
-    if len(panels) == 1:
-        return panels[0].properties(width="container", height=280)
-    targets = rows["target"].unique(maintain_order=True)
-    small = [panel.properties(width=280, height=220, title=name) for panel, name in zip(panels, targets, strict=True)]
-    return alt.concat(*small, columns=2)
+    return by_target(rows, _panel, height=280, small=(280, 220))
 
 
 def _panel(rows: pl.DataFrame) -> altair.LayerChart | altair.FacetChart:
     """The chart of one target."""
     import altair as alt
 
-    groups = list(dict.fromkeys(arm(name) for name in rows.filter(metric="error")["a"]))
+    there = [arm(name) for name in rows.filter(metric="error")["a"].unique(maintain_order=True)]
+    groups = list(dict.fromkeys([*(name for name in ARMS if name in there), *there]))
     data = rows.filter(pl.col("metric") == "error", pl.col("a").is_in(groups))
     last = pl.col("x") == pl.col("x").max().over("a")
     ends = [pl.coalesce(end, "value").clip(0, 1).alias(end) for end in ("low", "high")]

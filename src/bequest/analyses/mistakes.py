@@ -31,9 +31,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bequest.analyses.conditions import untrained
-from bequest.analyses.groups import Group, difference, grouped, interval, jackknife, ranged
+from bequest.analyses.groups import Group, counted, difference, grouped, interval, jackknife, ranged
 from bequest.analyses.intervals import Interval, share_interval
-from bequest.analyses.pairs import ARMS, KINDS, arm, kind
+from bequest.analyses.pairs import ACROSS, ARMS, CONTROLS, arm
+from bequest.analyses.panels import by_target, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, limited
 
@@ -88,6 +89,12 @@ def mistakes(
     models = list(named)
     pairs = list(combinations(range(len(models)), 2))
     draws = _kappa_draws(wrong, pairs, seed) if pairs else np.empty((0, 0))
+    own = [place for place, name in enumerate(models) if arm(name) not in CONTROLS]
+    if 1 < len(own) < len(models):  # drawn as if they were alone: control arms must not move the intervals of others
+        inner = [place for place, pair in enumerate(pairs) if {*pair} <= {*own}]
+        draws[:, inner] = _kappa_draws(
+            wrong[own], [(own.index(i), own.index(j)) for i, j in np.array(pairs)[inner]], seed
+        )
     rows = list(_model_rows(models, wrong, targets))
     kappas: list[float] = []
     for index, (i, j) in enumerate(pairs):
@@ -245,7 +252,7 @@ def _kind_rows(
     drawn = {
         name: draws[:, [named.index(pair) for pair in group.pairs]].mean(axis=1)
         for name, group in groups.items()
-        if name != "other"
+        if name not in {"other", ACROSS}
     }
     row = {"metric": "kappa", "module": "*", "unit": "kappa"}
     for name, means in drawn.items():
@@ -282,7 +289,7 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     tuned, random = kinds[FINETUNED], kinds[RANDOM]
     numbers = (
         f"kappa {_ranged(tuned)} between fine-tuned models, {_ranged(random)} between random inits, difference "
-        f"{_ranged(margin)}, {tuned['n']} and {random['n']} pairs on one test set"
+        f"{_ranged(margin)}, {tuned['n']} and {counted(random['n'], 'pair')} on one test set"
     )
 
     def say(status: Any, sentence: str) -> Verdict:
@@ -302,7 +309,7 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         told = f"errors of {100 * means[0]:.1f} % and {100 * means[1]:.1f} % are far apart, which kappa does not remove"
         confounded = [told] if abs(means[0] - means[1]) > FAR_APART else []
         return limited(say("holds", f"More alike than their errors explain: {numbers}."), confounded)
-    return say("inconclusive", f"An interval crosses 0: {numbers}.")
+    return say("inconclusive", f"This cannot be told, as an interval crosses 0: {numbers}.")
 
 
 def _ranged(row: Mapping[str, Any]) -> str:
@@ -318,14 +325,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     Returns:
         The chart; a pair on the upper line is as alike as chance (kappa 0), one on the lower line has kappa 0.5.
     """
-    import altair as alt
-
-    panels = [_panel(part) for part in rows.partition_by("target", maintain_order=True)]
-    if len(panels) == 1:
-        return panels[0].properties(width="container", height=300)
-    targets = rows["target"].unique(maintain_order=True)
-    small = [panel.properties(width=260, height=260, title=name) for panel, name in zip(panels, targets, strict=True)]
-    return alt.concat(*small, columns=2)
+    return by_target(rows, _panel, small=(260, 260))
 
 
 def _panel(rows: pl.DataFrame) -> altair.LayerChart | altair.FacetChart:
@@ -336,10 +336,9 @@ def _panel(rows: pl.DataFrame) -> altair.LayerChart | altair.FacetChart:
     data = rows.filter(pl.col("metric").is_in(metrics), pl.col("b").is_not_null())
     sizes = data.filter(metric="uncommon").select("a", "b", "n")
     data = data.pivot(on="metric", index=["a", "b"], values="value").join(sizes, on=["a", "b"])
-    kinds = pl.Series("kind", [kind(a, b) for a, b in data.select("a", "b").iter_rows()], dtype=pl.String)
-    data = data.with_columns(kinds, *(pl.col(metric) / pl.col("n") for metric in metrics[:2]))
+    data = with_kinds(data).with_columns(pl.col(metric) / pl.col("n") for metric in metrics[:2])
+    colour, _, shape = pair_channels(data)
     top = 1.12 * max([0.01, *data["uncommon"], *data["expected_uncommon"]])
-    present = [name for name in KINDS if name in set(kinds)]
     lines = pl.DataFrame({"x": [0.0, top] * 2, "y": [0.0, top, 0.0, top / 2], "kappa": ["0", "0", "0.5", "0.5"]})
     scale = alt.Scale(domain=[0, top], nice=False)
     ray = alt.Chart(lines).encode(alt.X("x:Q", scale=scale), alt.Y("y:Q", scale=scale))
@@ -355,8 +354,8 @@ def _panel(rows: pl.DataFrame) -> altair.LayerChart | altair.FacetChart:
     dots = dots.encode(
         alt.X("expected_uncommon:Q", title=x_title, axis=alt.Axis(format="~%", tickCount=6, grid=False)),
         alt.Y("uncommon:Q", title=y_title, axis=alt.Axis(format="~%", tickCount=6)),
-        alt.Color("kind:N", title="pair", scale=alt.Scale(domain=present, range=[KINDS[name] for name in present])),
-        alt.Shape("kind:N", title="pair", scale=alt.Scale(domain=present)),
+        colour,
+        shape,
         tooltip=[
             *("a:N", "b:N"),
             alt.Tooltip("uncommon:Q", format=".1%"),

@@ -1,35 +1,66 @@
-"""What kind of pair is this?
+"""What kind of pair is this, and how is it drawn?
 
 Names of runs are `arm/replica`: `finetune/0`, `randinit/0b` (the init of `randinit/0`, another data order). `P` is the
-pre-trained model. Charts and verdicts group pairs by what they compare, in one fixed order and one fixed colour.
+pre-trained model. Charts and verdicts group pairs by what they compare, in one fixed order. Colour says which arm, dash
+and shape say of what: pairs within an arm are solid lines in the colour of the arm, pairs with P dashed ones.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 PRETRAINED = "P"
-
-KINDS: dict[str, str] = {  # kind of pair -> colour (told apart in grey and by colour-blind eyes, on white and on black)
-    "finetune & finetune": "#2a78d6",
-    "randinit & randinit": "#d95f26",
-    "randinit, same init": "#b8860b",
-    "finetune & randinit": "#8a63d2",
-    "P & finetune": "#2e9e6b",
-    "P & randinit": "#c2559d",
-    "other": "#7f7f7f",
-}
-ARMS: dict[str, str] = {
+CONTROLS = ("meanvar", "shuffled", "probe")  # the control arms
+ARMS: dict[str, str] = {  # arm -> colour (3:1 on white and on black; apart for protan, deutan and tritan eyes)
     "finetune": "#2a78d6",
     "randinit": "#d95f26",
-    "meanvar": "#8a63d2",
-    "shuffled": "#b8860b",
-    "probe": "#c2559d",
+    "meanvar": "#7447f0",
+    "shuffled": "#958fbc",
+    "probe": "#8f5675",
     "P": "#2e9e6b",
     "other": "#7f7f7f",
 }
-CONTROLS = ("meanvar", "shuffled", "probe")  # the control arms
+ACROSS = "across control arms"  # says little, and is most of the pairs there are: in tables, not in charts
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a kind of pair is drawn.
+
+    Attributes:
+        colour: of its lines and dots.
+        dash: lengths of the strokes and gaps of its lines, pixels; one stroke and no gap is a solid line.
+        shape: of its dots, as Vega names it or as an SVG path.
+    """
+
+    colour: str
+    dash: tuple[int, ...]
+    shape: str
+
+
+_STAR = "M0,-1L.23,-.31L.95,-.31L.36,.12L.59,.81L0,.38L-.59,.81L-.36,.12L-.95,-.31L-.23,-.31Z"
+_SOLID, _DOTTED, _DASHED, _MIXED = (1, 0), (2, 2), (6, 3), (8, 3, 2, 3)
+
+LOOKS: dict[str, Look] = {
+    "finetune & finetune": Look(ARMS["finetune"], _SOLID, "circle"),
+    "randinit & randinit": Look(ARMS["randinit"], _SOLID, "square"),
+    "randinit, same init": Look(ARMS["randinit"], _DOTTED, "diamond"),
+    "finetune & randinit": Look(ARMS["P"], _MIXED, "triangle-right"),
+    "P & finetune": Look(ARMS["finetune"], _DASHED, _STAR),
+    "P & randinit": Look(ARMS["randinit"], _DASHED, _STAR),
+    "meanvar & meanvar": Look(ARMS["meanvar"], _SOLID, "triangle-up"),
+    "shuffled & shuffled": Look(ARMS["shuffled"], _SOLID, "triangle-down"),
+    "probe & probe": Look(ARMS["probe"], _SOLID, "cross"),
+    "finetune & probe": Look(ARMS["probe"], _MIXED, "triangle-left"),
+    "P & meanvar": Look(ARMS["meanvar"], _DASHED, _STAR),
+    "P & shuffled": Look(ARMS["shuffled"], _DASHED, _STAR),
+    "P & probe": Look(ARMS["probe"], _DASHED, _STAR),
+    ACROSS: Look(ARMS["other"], _DOTTED, "stroke"),
+    "other": Look(ARMS["other"], _SOLID, "circle"),
+}
+KINDS: dict[str, str] = {name: look.colour for name, look in LOOKS.items()}  # kind of pair -> colour, in their order
 
 
 def arm(name: str) -> str:
@@ -91,7 +122,8 @@ def kind(a: str, b: str) -> str:
         b: name of the other; the order does not matter.
 
     Returns:
-        `other` for pairs whose names are not of the two arms or `P`.
+        `across control arms` for those of a control arm and another one (but `finetune & probe`, which asks what
+        fine-tuning changes in P); `other` for pairs whose names are not of the arms or `P`.
     """
     arms = sorted((arm(a), arm(b)))
     if arms == ["randinit", "randinit"] and same_init(a, b):
@@ -99,4 +131,5 @@ def kind(a: str, b: str) -> str:
     for known in KINDS:
         if sorted(known.split(" & ")) == arms:
             return known
-    return "other"
+    known_arms = ARMS.keys() - {"other", PRETRAINED}
+    return ACROSS if known_arms.issuperset(arms) and set(CONTROLS) & set(arms) else "other"

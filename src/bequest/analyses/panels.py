@@ -1,14 +1,50 @@
-"""How is a chart laid out that has a panel for each target and split?"""
+"""How do charts lay out a panel for each target, tell kinds of pairs apart, and draw means with their intervals?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from bequest.analyses.pairs import ACROSS, LOOKS, kind
+
 if TYPE_CHECKING:
     import altair
+
+
+def by_target(
+    rows: pl.DataFrame,
+    panel: Callable[[pl.DataFrame], Any],
+    *,
+    height: int = 300,
+    small: tuple[int, int] = (280, 240),
+    columns: Sequence[str] = ("target",),
+) -> altair.TopLevelMixin:
+    """Draw a panel for each target.
+
+    Args:
+        rows: what is drawn, with the named columns.
+        panel: draws the rows of one target, without size or title.
+        height: of a single panel, pixels.
+        small: width and height of each of several panels, pixels.
+        columns: what has a panel of its own.
+
+    Returns:
+        The one panel, as wide as its box; several small ones, two a row, with what they show as title.
+    """
+    import altair as alt
+
+    parts = rows.partition_by(*columns, maintain_order=True)
+    if len(parts) == 1:
+        single: altair.TopLevelMixin = panel(parts[0]).properties(width="container", height=height)
+        return single
+    titles = [", ".join(part[name][0] for name in columns if part[name][0]) for part in parts]
+    drawn = [
+        panel(part).properties(width=small[0], height=small[1], title=name)
+        for part, name in zip(parts, titles, strict=True)
+    ]
+    return alt.concat(*drawn, columns=2)
 
 
 def by_target_and_split(rows: pl.DataFrame, panel: Callable[[pl.DataFrame], Any]) -> altair.TopLevelMixin:
@@ -21,14 +57,72 @@ def by_target_and_split(rows: pl.DataFrame, panel: Callable[[pl.DataFrame], Any]
     Returns:
         The one panel, as wide as its box; several small ones, two a row, each with its target and split as title.
     """
+    return by_target(rows, panel, columns=("target", "split"))
+
+
+def means(data: pl.DataFrame, x: Any, y: Any, colour: Any, tooltip: Sequence[Any]) -> Any:
+    """Draw means as points on a line, with their intervals as bars.
+
+    Args:
+        data: columns value, low, high (shares, 0..1), n and those of the channels.
+        x: channel of the horizontal axis.
+        y: channel of the value.
+        colour: channel of the series.
+        tooltip: what is said of a point before its value.
+
+    Returns:
+        The layers.
+    """
     import altair as alt
 
-    parts = rows.partition_by("target", "split", maintain_order=True)
-    if len(parts) == 1:
-        single: altair.TopLevelMixin = panel(parts[0]).properties(width="container", height=300)
-        return single
-    titles = [", ".join(part[name][0] for name in ("target", "split") if part[name][0]) for part in parts]
-    small = [
-        panel(part).properties(width=280, height=240, title=name) for part, name in zip(parts, titles, strict=True)
+    shares = [alt.Tooltip(f"{name}:Q", format=".1%") for name in ("value", "low", "high")]
+    base = alt.Chart(data)
+    points = base.mark_point(filled=True, size=45, opacity=1)
+    return alt.layer(
+        base.mark_rule(strokeWidth=2, opacity=0.5).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), colour),
+        base.mark_line().encode(x, y, colour),
+        points.encode(x, y, colour, tooltip=[*tooltip, *shares, alt.Tooltip("n:Q", title="replicas")]),
+    )
+
+
+def with_kinds(rows: pl.DataFrame) -> pl.DataFrame:
+    """Say of each pair what it compares, and leave out the pairs across control arms, which would hide the others.
+
+    Args:
+        rows: columns a and b, the names of two runs.
+
+    Returns:
+        The rows with the column `kind`, a key of `KINDS`.
+    """
+    kinds = pl.Series("kind", [kind(a, b) for a, b in rows.select("a", "b").iter_rows()], dtype=pl.String)
+    return rows.with_columns(kinds).filter(pl.col("kind") != ACROSS)
+
+
+def pair_channels(rows: pl.DataFrame, *, dots: bool = True) -> tuple[Any, Any, Any]:
+    """Give the colour, the dash and the shape by kind of pair, which share one legend.
+
+    Args:
+        rows: what is drawn, with the column `kind`.
+        dots: whether there are dots; the legend then has their shapes, else dashes.
+
+    Returns:
+        Colour for every mark, dash for lines, shape for points.
+    """
+    import altair as alt
+
+    there = set(rows["kind"])
+    present = [name for name in LOOKS if name in there]
+    looks = [LOOKS[name] for name in present]
+    scales = [
+        alt.Scale(domain=present, range=values)
+        for values in (
+            [look.colour for look in looks],
+            [list(look.dash) for look in looks],
+            [one.shape for one in looks],
+        )
     ]
-    return alt.concat(*small, columns=2)
+    return (
+        alt.Color("kind:N", title="pair", scale=scales[0]),
+        alt.StrokeDash("kind:N", title="pair", scale=scales[1], legend=None if dots else alt.Undefined),
+        alt.Shape("kind:N", title="pair", scale=scales[2]),
+    )

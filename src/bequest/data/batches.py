@@ -32,10 +32,14 @@ def take_shots(packed: Packed, shots: int, *, seed: int) -> Tensor:
         int64 [shots * classes], ascending.
 
     Raises:
-        ValueError: if a class has fewer images in train.
+        ValueError: if a class has fewer images in train, or the images have several labels.
     """
     if shots < 1:
         raise ValueError(f"shots has to be 1 or more, not {shots}")
+    if packed.multilabel:
+        raise ValueError(
+            f"shots are images of one class each; an image of {packed.domain} may have several labels: leave shots out"
+        )
     train = packed.indices("train")
     chosen: list[int] = []
     for target, label in enumerate(packed.classes):
@@ -68,6 +72,39 @@ def to_tensor(packed: Packed, indices: Tensor) -> Tensor:
     """
     rows = np.ascontiguousarray(packed.pixels[indices.numpy()])
     return torch.from_numpy(rows).permute(0, 3, 1, 2)
+
+
+class Stored:
+    """Images that stay in their packed arrays until they are asked for, where there are too many for the memory.
+
+    Attributes:
+        shape: [n, 3, size, size] of all of them together.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Packed, Tensor]]) -> None:
+        """Name the images.
+
+        Args:
+            parts: packed images of one size, and which of them (int64 [n]); one after the other.
+        """
+        self._parts = list(parts)
+        counts = [len(indices) for _, indices in self._parts]
+        self._starts = torch.tensor([0, *counts]).cumsum(0)
+        self.shape = torch.Size((sum(counts), 3, *self._parts[0][0].pixels.shape[1:3]))
+
+    def __getitem__(self, places: Tensor) -> Tensor:
+        """Read images uint8 [m, 3, size, size] by their numbers, int64 [m]."""
+        places = places.cpu()
+        found = torch.empty((len(places), *self.shape[1:]), dtype=torch.uint8)
+        found = found.contiguous(memory_format=torch.channels_last)
+        for number, (packed, indices) in enumerate(self._parts):
+            here = (places >= self._starts[number]) & (places < self._starts[number + 1])
+            if bool(here.any()):
+                found[here] = to_tensor(packed, indices[places[here] - self._starts[number]])
+        return found
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
 
 
 def normalised(images: Tensor, normalise: Normalise) -> Tensor:
@@ -124,7 +161,7 @@ class Batches:
 
     @property
     def targets(self) -> Tensor:
-        """Classes in the order of the batches, int64 [n], on the CPU."""
+        """Targets in the order of the batches, int64 [n] or float32 [n, classes], on the CPU."""
         return self.packed.targets[self.indices]
 
     def __len__(self) -> int:
@@ -154,7 +191,7 @@ def batches(
         device: where the batches are put.
 
     Returns:
-        Batches of float32 [b, 3, size, size] (channels_last) and int64 [b].
+        Batches of float32 [b, 3, size, size] (channels_last) and targets as `Packed` has them.
 
     Raises:
         ValueError: if there are no indices, one is out of range, the batch size is below 1, or a deviation is 0.

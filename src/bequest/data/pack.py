@@ -3,28 +3,34 @@
 A packed set is a folder with `pixels.npy`, uint8 [n, size, size, 3], which is memory-mapped, and `index.json` with the
 classes, names, groups, targets and splits. It is drawn in parallel and is the same, byte for byte, for any number of
 workers. `index.json` is written last: a folder without it is not a packed set.
+
+An image that cannot be drawn does not stop the others. Few of them are left out and named in `index.json` and in one
+warning; more than `MOST_BROKEN` of all, and nothing is packed: one error names them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bequest.data.source import SPLITS, Record, Source, Split
+from bequest.data.inside import shortened
+from bequest.data.source import SPLITS, Record, Source, Split, Target
 
 FORMAT = 1
 AHEAD = 4  # images a worker that may wait to be written; bounds the memory
 MOST_PIXELS = 4096  # a side; above this a typing error is likelier than an intent
+MOST_BROKEN = 0.01  # chosen: of all images; beyond it something is wrong with the set, not with a file
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,15 @@ class Packed:
 
     Attributes:
         pixels: uint8 [n, size, size, 3], memory-mapped, read-only.
-        targets: int64 [n], index of the class.
+        targets: int64 [n], index of the class; with several labels an image float32 [n, classes], 0 (absent), 1
+            (present) or NaN (missing).
         groups: name of the group of each image.
         names: name of each image.
         splits: "train", "validation" or "test" for each image.
         classes: names of the classes.
         attribution: who made the pictures, and the licence.
         domain: the door it came through.
+        left_out: name of each image that could not be drawn, and why.
     """
 
     pixels: NDArray[np.uint8]
@@ -50,6 +58,12 @@ class Packed:
     classes: tuple[str, ...]
     attribution: str
     domain: str
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.targets.ndim == 2
 
     def indices(self, split: str) -> Tensor:
         """List the images of a split.
@@ -90,35 +104,53 @@ def pack(
         The packed set, opened from the folder.
 
     Raises:
-        ValueError: if the source is empty, the size is out of range, or an image cannot be drawn (it is named).
+        ValueError: if the source is empty or holds texts, the size is out of range, or too many images cannot be
+            drawn (they are named).
+        RuntimeError: if numpy writes the header of an array in another length when images were left out.
     """
     if not source.records:
         raise ValueError(f"{source.name} has no images")
+    if source.texts:
+        raise ValueError(f"{source.name} holds texts; they have no pixels to pack")
     if not 1 <= size <= MOST_PIXELS:
         raise ValueError(f"size has to be 1 to {MOST_PIXELS} pixels, not {size}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.json").unlink(missing_ok=True)
     n = len(source.records)
-    pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(n, size, size, 3))
-    for done, image in enumerate(_drawn(source.records, size, workers or os.cpu_count() or 1)):
-        if image.shape != (size, size, 3) or image.dtype != np.uint8:
-            raise ValueError(
-                f"{source.name} drew {source.records[done].name} as {image.dtype} {image.shape}, "
-                f"not as uint8 {(size, size, 3)}"
-            )
-        pixels[done] = image
-        if progress is not None:
-            progress(done + 1, n)
-    pixels.flush()
-    del pixels
-    index = {
+    drawn: list[Record] = []
+    left_out: list[tuple[str, str]] = []
+    with (folder / "pixels.npy").open("wb") as file:
+        _write_header(file, n, size)
+        start = file.tell()
+        for done, image in enumerate(_drawn(source.records, size, workers or os.cpu_count() or 1)):
+            record = source.records[done]
+            if isinstance(image, ValueError):
+                left_out.append((record.name, str(image)))
+            elif image.shape != (size, size, 3) or image.dtype != np.uint8:
+                raise ValueError(
+                    f"{source.name} drew {record.name} as {image.dtype} {image.shape}, not as uint8 {(size, size, 3)}"
+                )
+            else:
+                file.write(np.ascontiguousarray(image).data)
+                drawn.append(record)
+            if progress is not None:
+                progress(done + 1, n)
+        _check_left_out(source, left_out)
+        if left_out:
+            file.seek(0)
+            _write_header(file, len(drawn), size)
+            if file.tell() != start:  # numpy leaves room for any number of images
+                raise RuntimeError(f"the header of {folder / 'pixels.npy'} changed its length; update numpy")
+    index: dict[str, Any] = {
         "format": FORMAT,
         "domain": source.name,
         "size": size,
         "attribution": source.attribution,
         "classes": source.classes,
-        "records": [[record.name, record.group, record.target, record.split] for record in source.records],
+        "records": [[record.name, record.group, record.target, record.split] for record in drawn],
     }
+    if left_out:
+        index["left_out"] = left_out
     (folder / "index.json").write_text(json.dumps(index, indent=0) + "\n", encoding="utf-8")
     return open_packed(folder)
 
@@ -143,11 +175,15 @@ def open_packed(folder: Path) -> Packed:
         index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         size, classes, records = int(index["size"]), tuple(index["classes"]), index["records"]
         names, groups, targets, splits = [list(column) for column in zip(*records, strict=True)]
+        target_tensor = _target_tensor(targets, len(classes))
+        left_out = tuple((str(name), str(why)) for name, why in index.get("left_out", ()))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'index.json'} is damaged ({error}); pack the images again") from error
     if index.get("format") != FORMAT:
         raise ValueError(f"{folder} has format {index.get('format')}, this version reads {FORMAT}; pack it again")
-    if not all(side in SPLITS for side in splits) or not all(0 <= target < len(classes) for target in targets):
+    most = len(classes) - 1 if target_tensor.ndim == 1 else 1
+    known = target_tensor[~target_tensor.isnan()]
+    if not all(side in SPLITS for side in splits) or not all((known >= 0) & (known <= most)):
         raise ValueError(f"{folder / 'index.json'} has an unknown class or split; pack the images again")
     try:
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
@@ -159,19 +195,41 @@ def open_packed(folder: Path) -> Packed:
             f"{folder / 'pixels.npy'} holds {pixels.dtype} {pixels.shape}, index.json says uint8 {expected}; "
             "pack the images again"
         )
-    target_tensor = torch.tensor(targets, dtype=torch.int64)
-    return Packed(
-        pixels, target_tensor, groups, names, splits, classes, str(index["attribution"]), str(index["domain"])
-    )
+    made, domain = str(index["attribution"]), str(index["domain"])
+    return Packed(pixels, target_tensor, groups, names, splits, classes, made, domain, left_out)
 
 
-def _drawn(records: tuple[Record, ...], size: int, workers: int) -> Iterator[NDArray[np.uint8]]:
+def _target_tensor(targets: list[Target], classes: int) -> Tensor:
+    if not any(isinstance(target, list | tuple) for target in targets):
+        return torch.tensor(targets, dtype=torch.int64)
+    rows = [[float("nan") if value is None else value for value in target] for target in targets]  # type: ignore[union-attr] # an int among them is a TypeError
+    if any(len(row) != classes for row in rows):
+        raise ValueError(f"an image has not one target for each of {classes} classes")
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def _write_header(file: IO[bytes], n: int, size: int) -> None:
+    described = {"descr": "|u1", "fortran_order": False, "shape": (n, size, size, 3)}
+    np.lib.format.write_array_header_1_0(file, described)
+
+
+def _check_left_out(source: Source, left_out: list[tuple[str, str]]) -> None:
+    if not left_out:
+        return
+    told = f"{len(left_out):,} of {len(source.records):,} images of {source.name} cannot be drawn"
+    reasons = shortened([why for _, why in left_out])
+    if len(left_out) > MOST_BROKEN * len(source.records):
+        raise ValueError(f"{told}: {reasons}")
+    warnings.warn(f"{told} and are left out: {reasons}", stacklevel=3)
+
+
+def _drawn(records: tuple[Record, ...], size: int, workers: int) -> Iterator[NDArray[np.uint8] | ValueError]:
     # Images come back in the order of the records, whatever the number of workers.
-    waiting: list[Future[NDArray[np.uint8]]] = []
+    waiting: list[Future[NDArray[np.uint8] | ValueError]] = []
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:
             for record in records:
-                waiting.append(pool.submit(record.draw, size))
+                waiting.append(pool.submit(_draw, record, size))
                 if len(waiting) >= AHEAD * workers:
                     yield waiting.pop(0).result()
             while waiting:
@@ -179,3 +237,11 @@ def _drawn(records: tuple[Record, ...], size: int, workers: int) -> Iterator[NDA
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _draw(record: Record, size: int) -> NDArray[np.uint8] | ValueError:
+    assert record.draw is not None
+    try:
+        return record.draw(size)
+    except ValueError as error:  # what a damaged image gives; anything else is a mistake in the code and stops here
+        return error

@@ -1,7 +1,8 @@
-"""What is a set of images before it is packed?
+"""What is a set of images, or of texts, before it is packed?
 
 A source is a list of records. A record knows its name, class, group and side of the split, and how to draw itself at
-any size; nothing is drawn before somebody asks. A group holds what must not be torn apart: the variants of one emoji,
+any size; nothing is drawn before somebody asks. A record of a text has the text instead, as it stands in its file: no
+tokens, no vocabulary, for these are the model's. A group holds what must not be torn apart: the variants of one emoji,
 or files with the same bytes. `content` says what a source is by content, so that a study can tell whether it changed.
 """
 
@@ -20,36 +21,40 @@ from numpy.typing import NDArray
 
 Split = Literal["train", "validation", "test"]
 Draw = Callable[[int], NDArray[np.uint8]]
+Target = int | tuple[float | None, ...]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image that can be drawn.
+    """One image that can be drawn, or one text.
 
     Attributes:
         name: unique within its source.
         group: what it must share a side of the split with.
-        target: index of its class.
-        draw: gives the image as uint8 [size, size, 3] for a size in pixels; safe to call from threads.
+        target: index of its class; or, with several labels an image, 0 (absent), 1 (present) or None (missing) for
+            each class.
+        draw: gives the image as uint8 [size, size, 3] for a size in pixels; safe to call from threads. None for a text.
         split: "train", "validation" or "test".
+        text: what there is to read; None for an image.
     """
 
     name: str
     group: str
-    target: int
-    draw: Draw
+    target: Target
+    draw: Draw | None
     split: Split
+    text: str | None = None
 
 
 @dataclass(frozen=True)
 class Source:
-    """A set of images with classes and splits.
+    """A set of images, or of texts, with classes and splits.
 
     Attributes:
         name: the door it came through, as "emoji:line".
-        classes: names of the classes; a record's target is an index into them.
+        classes: names of the classes; a record's target is an index into them, or a number for each.
         records: the images in a fixed order.
         attribution: who made the pictures, and the licence.
         files: every file that is read to draw the images, in a fixed order.
@@ -62,6 +67,16 @@ class Source:
     attribution: str
     files: tuple[Path, ...] = ()
     recipe: str = ""
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return any(isinstance(record.target, tuple) for record in self.records)
+
+    @property
+    def texts(self) -> bool:
+        """Whether the records are texts, not images."""
+        return any(record.text is not None for record in self.records)
 
 
 def content(source: Source) -> str:

@@ -51,6 +51,35 @@ def split_groups(
     return [sides[group] for group in groups]
 
 
+def complete_splits(groups: Sequence[str], targets: Sequence[int], given: Sequence[Split | None]) -> list[Split]:
+    """Cut from the rest, by hash, what is not given.
+
+    Args:
+        groups: name of the group of each example.
+        targets: class of each; all 0 where classes do not matter.
+        given: its side, or None.
+
+    Returns:
+        The given validation and test as they are; the others are cut into train and what is not given, in the
+        proportions of `SHARES`.
+    """
+    rest = [index for index, split in enumerate(given) if split in (None, "train")]
+    train, validation, test = (
+        SHARES[0],
+        0.0 if "validation" in given else SHARES[1],
+        0.0 if "test" in given else SHARES[2],
+    )
+    whole = train + validation + test
+    cut = split_groups(
+        [groups[index] for index in rest],
+        [targets[index] for index in rest],
+        shares=(train / whole, validation / whole, test / whole),
+    )
+    sides = {index: split for index, split in enumerate(given) if split is not None}
+    sides.update(zip(rest, cut, strict=True))
+    return [sides[index] for index in range(len(given))]
+
+
 def split_counts(n: int, shares: tuple[float, float, float]) -> tuple[int, int, int]:
     """Cut n groups into train, validation and test: at least one each where n and the shares allow it."""
     least_test, least_validation = int(shares[2] > 0), int(shares[1] > 0)

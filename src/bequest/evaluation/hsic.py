@@ -3,10 +3,9 @@
 Source: Song et al. 2007 (HSIC_1); Kornblith et al. 2019 (linear CKA); Nguyen et al. 2021 (average over batches first,
 then the ratio); Szekely and Rizzo 2014 (U-centring).
 
-Features become one vector: the centred Gram matrix's upper triangle. Inner products of such vectors are HSIC, so that
-all pairs of many outputs are one matrix product. U-centring makes that inner product HSIC_1, the estimate whose mean is
-zero for unrelated features. Features are centred before their product, which cancels in float32 otherwise; everything
-after it runs in float64.
+Features become one vector: the upper triangle of their centred Gram matrix (`bequest.evaluation.grams`). Inner products
+of such vectors are HSIC, so that all pairs of many outputs are one matrix product. U-centring makes that inner product
+HSIC_1, the estimate whose mean is zero for unrelated features. All of it runs in float64.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from bequest.evaluation.grams import Grams, stacked, whole
 
 Estimator = Literal["unbiased", "biased"]
 Label = tuple[str, str]  # model, output
@@ -79,49 +80,66 @@ def gram_vector(features: Tensor, estimator: Estimator) -> Tensor:
     Raises:
         ValueError: if there is no such estimator.
     """
+    grams = whole(features)
+    return gram_vectors(grams.products[0][0], grams.levels[0][0], estimator)
+
+
+def gram_vectors(products: Tensor, levels: Tensor, estimator: Estimator) -> Tensor:
+    """Give the vectors of many outputs, or many blocks of examples, at once.
+
+    Args:
+        products: [..., n, n], as in `Grams`.
+        levels: [...], as in `Grams`.
+        estimator: which centring.
+
+    Returns:
+        [..., n (n + 1) / 2], as `gram_vector` gives them.
+
+    Raises:
+        ValueError: if there is no such estimator.
+    """
     if estimator not in ("unbiased", "biased"):
         raise ValueError(f"there is no estimator {estimator!r}; known: unbiased, biased")
-    if features.ndim == 4 and features.is_contiguous(memory_format=torch.channels_last):
-        features = features.permute(0, 2, 3, 1)  # flattens without a copy; the order of features does not matter
-    rows = features.flatten(1) if features.ndim > 1 else features[:, None]
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    mean = rows.mean(dim=0, keepdim=True)
-    rows = rows - mean
-    gram = rows @ rows.T
-    if gram.device.type == "mps":
-        gram, mean = gram.cpu(), mean.cpu()  # it has no float64
-    gram = gram.double()
-    n = len(gram)
-    variation, level = gram.trace(), n * mean.double().square().sum()
-    i, j = torch.triu_indices(n, n, device=gram.device)
-    vector = _centred(gram, estimator)[i, j]
-    vector[i != j] *= math.sqrt(2)
-    return torch.where(variation <= ROUNDING * (variation + level), torch.zeros_like(vector), vector)
+    n = products.shape[-1]
+    variation = _trace(products) - products.sum((-2, -1)) / n  # what is left of the trace when the mean is taken away
+    i, j = torch.triu_indices(n, n, device=products.device)
+    found = _centred(products, estimator)[..., i, j]
+    found = torch.where(i != j, math.sqrt(2), 1.0).to(found) * found
+    return torch.where((variation <= ROUNDING * (variation + n * levels))[..., None], 0.0, found)
 
 
 def _centred(gram: Tensor, estimator: Estimator) -> Tensor:
-    """Centre a Gram matrix [n, n] in float64: by means, or U-centred with a zero diagonal."""
-    k, n = gram.double(), len(gram)
+    """Centre Gram matrices [..., n, n] in float64: by means, or U-centred with a zero diagonal."""
+    k, n = gram.double(), gram.shape[-1]
     if estimator == "biased":
-        mean = k.mean(dim=1)
-        return k - mean[:, None] - mean + mean.mean()
-    k = k - torch.diag(k.diagonal())
-    total = k.sum(dim=1)
-    k = k - (total[:, None] + total) / (n - 2) + total.sum() / ((n - 1) * (n - 2))
-    return k - torch.diag(k.diagonal())
+        mean = k.mean(dim=-1)
+        return k - mean[..., :, None] - mean[..., None, :] + mean.mean(dim=-1)[..., None, None]
+    k = _hollow(k)
+    total = k.sum(dim=-1)
+    mean = total.sum(dim=-1)[..., None, None] / (n - 1)
+    return _hollow(k - (total[..., :, None] + total[..., None, :] - mean) / (n - 2))
+
+
+def _hollow(k: Tensor) -> Tensor:
+    """Set the diagonals of matrices to zero."""
+    return k.masked_fill(torch.eye(k.shape[-1], dtype=torch.bool, device=k.device), 0.0)
+
+
+def _trace(k: Tensor) -> Tensor:
+    return k.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
 
 
 class HsicSums:
-    """HSIC of all pairs of outputs, averaged over batches by their size, with what intervals and null need.
+    """HSIC of all pairs of outputs, averaged over blocks of examples by their size, with what intervals and null need.
 
     Attributes:
         labels: (model, output) of each row and column, as in the first batch.
         total: HSIC of all pairs of outputs [outputs, outputs], times examples.
         pairs: the pairs of indices that get an interval and a null.
         null: HSIC of these pairs when the examples of the second are permuted [pairs], times examples.
-        batches: examples in each batch.
-        of_pairs: HSIC of the pairs in each batch, [pairs] each.
-        of_own: HSIC of each output with itself in each batch, [outputs] each.
+        blocks: examples in each block.
+        of_pairs: HSIC of the pairs in each block, [pairs] each.
+        of_own: HSIC of each output with itself in each block, [outputs] each.
     """
 
     def __init__(
@@ -132,40 +150,43 @@ class HsicSums:
         self.labels: list[Label] = []
         self.pairs: list[tuple[int, int]] = []
         self.total = self.null = torch.zeros(0, dtype=torch.float64)
-        self.batches: list[int] = []
+        self.blocks: list[int] = []
         self.of_pairs: list[Tensor] = []
         self.of_own: list[Tensor] = []
 
-    def add(self, vectors: Mapping[Label, Tensor], n: int) -> None:
-        """Add one batch: the `gram_vector` of each output, and the number of examples.
+    def add(self, outputs: Mapping[Label, Grams]) -> None:
+        """Add one batch of examples.
 
         Args:
-            vectors: (model, output) -> vector, the same keys in each batch.
-            n: examples in the batch, at least 4.
+            outputs: (model, output) -> its Gram matrices, the same keys in each batch; blocks of at least 4 examples.
 
         Raises:
             ValueError: if the outputs are not those of the first batch.
         """
         if not self.labels:
-            self.labels = list(vectors)
+            self.labels = list(outputs)
             self.pairs = self._choose(self.labels)
-            self.total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
+            self.total = torch.zeros(len(outputs), len(outputs), dtype=torch.float64)
             self.null = torch.zeros(len(self.pairs), dtype=torch.float64)
-        if list(vectors) != self.labels:
+        if list(outputs) != self.labels:
             raise ValueError("a model gave other outputs in a later batch: modules must be called alike in all batches")
-        device = next(iter(vectors.values())).device
-        stacked = torch.stack([vector.to(device) for vector in vectors.values()])
+        for products, levels in stacked(list(outputs.values())):
+            n = products.shape[-1]
+            for block in gram_vectors(products, levels, self._estimator).unbind(dim=1):
+                self._add_block(block, n)
+
+    def _add_block(self, vectors: Tensor, n: int) -> None:
+        """Add one block of n examples: the vectors of all outputs [outputs, n (n + 1) / 2]."""
         factor = 1 / (n * (n - 3)) if self._estimator == "unbiased" else 1 / (n - 1) ** 2
-        products = (stacked @ stacked.T).cpu() * factor
+        products = (vectors @ vectors.T).cpu() * factor
         self.total += n * products
-        self.batches.append(n)
+        self.blocks.append(n)
         self.of_own.append(products.diagonal().clone())
         if self.pairs:
             first, second = [i for i, _ in self.pairs], [j for _, j in self.pairs]
             self.of_pairs.append(products[first, second])
-            deranged = stacked[:, _deranged(n, self._generator).to(device)]
-            null = torch.stack([stacked[i] @ deranged[j] for i, j in self.pairs])
-            self.null += n * null.cpu() * factor
+            deranged = vectors[:, _deranged(n, self._generator).to(vectors.device)]
+            self.null += n * (vectors @ deranged.T).cpu()[first, second] * factor
 
 
 def _deranged(n: int, generator: torch.Generator) -> Tensor:

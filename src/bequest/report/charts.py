@@ -1,12 +1,12 @@
 """Which charts does the page draw?
 
-One for each analysis and target, and split where that is drawn apart, so that each has the width of its box; the
-colours of text and lines are set by the page, for light and dark.
+One for each analysis and target, and for each split, plane or path where those are drawn apart, so that each has the
+width of its box; the colours of text and lines are set by the page, for light and dark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,23 @@ import polars as pl
 from bequest.analyses.pairs import ARMS
 from bequest.analyses.result import Result
 
-DRAWN_BY_SPLIT = ("barrier", "connectivity", "matching")  # a panel a split: one box each, so that none is cut off
+CUTS: dict[str, tuple[str, ...]] = {  # analysis -> the columns by which its rows are cut: one box each
+    "barrier": ("split",),
+    "block_shuffle": ("permutation",),
+    "connectivity": ("split",),
+    "criticality": ("path", "end"),
+    "matching": ("split",),
+    "plane": ("a",),
+    "valley": ("a", "path"),
+}
+WORDS: dict[tuple[str, str], str] = {  # column and value -> heading, where the value alone does not say it
+    ("permutation", "fixed"): "one permutation a run",
+    ("permutation", "per_image"): "a permutation for each image",
+    ("path", "direct"): "direct path",
+    ("path", "checkpoints"): "path through checkpoints",
+    ("end", "best"): "to the best checkpoint",
+    ("end", "last"): "to the last checkpoint",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +44,7 @@ class Chart:
         description: what it shows, for those who cannot see it.
         spec: Vega-Lite; None where it could not be made.
         error: why not.
+        wide: whether it has panes side by side and needs a row of its own.
     """
 
     key: str
@@ -35,6 +52,7 @@ class Chart:
     description: str
     spec: dict[str, Any] | None = None
     error: str = ""
+    wide: bool = False
 
 
 def analysis_charts(name: str, title: str, rows: pl.DataFrame, targets: Sequence[str]) -> list[Chart]:
@@ -59,18 +77,36 @@ def analysis_charts(name: str, title: str, rows: pl.DataFrame, targets: Sequence
             described = f"{title}, {words}" if words else title
             try:
                 spec = Result(name, panel).chart().to_dict()
-                charts.append(Chart(key, heading, f"{described}. The table below has the numbers.", spec))
+                said = f"{described}. The table below has the numbers."
+                charts.append(Chart(key, heading, said, spec, wide=_side_by_side(spec)))
             except Exception as error:  # one chart must not cost the reader the rest of the report
                 charts.append(Chart(key, heading, described, error=f"{type(error).__name__}: {error}"))
     return charts
 
 
 def _panels(name: str, target: str | None, rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
-    """Cut the rows of a target by split where the analysis draws each split for itself."""
-    splits = rows["split"].drop_nulls().unique(maintain_order=True).to_list() if name in DRAWN_BY_SPLIT else []
-    if len(splits) < 2:
-        return [(target or "", rows)]
-    return [(", ".join(filter(None, (target, split))), rows.filter(pl.col("split") == split)) for split in splits]
+    """Cut the rows of a target where the analysis draws its parts each for itself; give each part a heading."""
+    parts: list[tuple[tuple[str, ...], pl.DataFrame]] = [((target,) if target else (), rows)]
+    for column in CUTS.get(name, ()):
+        parts = [piece for words, part in parts for piece in _cut(words, part, column)]
+    return [(", ".join(words), part) for words, part in parts]
+
+
+def _cut(words: tuple[str, ...], rows: pl.DataFrame, column: str) -> list[tuple[tuple[str, ...], pl.DataFrame]]:
+    """Cut rows by the values of a column; those without one, such as the accuracy by chance, go with every part."""
+    values = rows[column].drop_nulls().unique(maintain_order=True).to_list() if column in rows.columns else []
+    if len(values) < 2:
+        return [(words, rows)]
+    here = pl.col(column)
+    return [
+        ((*words, WORDS.get((column, value), str(value))), rows.filter((here == value) | here.is_null()))
+        for value in values
+    ]
+
+
+def _side_by_side(spec: Mapping[str, Any]) -> bool:
+    """Tell whether a specification has panes next to each other."""
+    return len(spec.get("hconcat", ())) > 1 or (len(spec.get("concat", ())) > 1 and spec.get("columns", 2) > 1)
 
 
 def sweep_charts(sweep: pl.DataFrame) -> list[Chart]:

@@ -93,6 +93,8 @@ class ReportInput:
         runs: one row a run, any columns; `status` other than `done` marks a failed one, `message` says why, columns
             that contain `error` are shares.
         pictures: examples of the domains, in the order to show.
+        shuffled: an example image for each block size; its domain is the target and kind of permutation, its label
+            the block size in words.
         mistakes: examples of mistakes, in the order to show.
         attributions: whose data it is, a paragraph each.
         repeat: command lines that repeat the study.
@@ -108,6 +110,7 @@ class ReportInput:
     sweep: pl.DataFrame | None = None
     runs: pl.DataFrame | None = None
     pictures: tuple[Picture, ...] = ()
+    shuffled: tuple[Picture, ...] = ()
     mistakes: tuple[MistakePicture, ...] = ()
     attributions: tuple[str, ...] = ()
     repeat: tuple[str, ...] = ()

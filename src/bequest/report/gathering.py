@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import torch
+from safetensors.torch import load_file
 
 from bequest.analyses.pairs import arm
 from bequest.data.pack import Packed, open_packed
@@ -37,8 +38,10 @@ def gather(plan: Plan, store: Store) -> ReportInput:
     """
     study = plan.study
     opened = {door: open_packed(store.open(step).folder) for door, step in plan.domains.items() if store.has(step)}
-    domains = [opened[door].domain if door in opened else door for door in study.source.data]
-    source = " and ".join(domains) if domains else f"the weights {Path(str(study.source.weights)).name}"
+    source = None
+    if study.source is not None:
+        domains = [opened[door].domain if door in opened else door for door in study.source.data]
+        source = " and ".join(domains) if domains else f"the weights {Path(str(study.source.weights)).name}"
     return ReportInput(
         title=study.title or f"What was transferred: {study.name}",
         targets=tuple(study.targets),
@@ -49,6 +52,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         sweep=_sweep(plan, store),
         runs=_runs(plan, store),
         pictures=tuple(picture for packed in opened.values() for picture in _pictures(packed)),
+        shuffled=tuple(_shuffled(plan, store)),
         mistakes=tuple(_mistakes(plan, store, opened)),
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
         repeat=(f"bequest run {store.root / 'study.yaml'} --folder {store.root}",),
@@ -76,9 +80,10 @@ def _facts(plan: Plan, store: Store) -> dict[str, str]:
         kind = {"images": "drawing", "train": "training", "weights": "drawing"}.get(step.function, "measuring")
         seconds[kind] = seconds.get(kind, 0.0) + record["seconds"]
     trained = sum(step.function == "train" for step in steps)
+    arms = sum(len(runs) for runs in plan.runs.values())
     commit = f"{last['commit'][:12]}{' with changes' if last['dirty'] else ''}" if last["commit"] else "not a checkout"
     return {
-        "trainings": f"{trained}, of them {sum(len(runs) for runs in plan.runs.values())} runs of the arms",
+        "trainings": f"{trained}, of them {arms} runs of the arms",
         "seconds": ", ".join(f"{kind} {value:.0f}" for kind, value in seconds.items()),
         "finished": str(last["finished"]),
         "device": ", ".join(sorted({str(record["device"]) for record in records})),
@@ -101,9 +106,13 @@ def _sweep(plan: Plan, store: Store) -> pl.DataFrame | None:
 
 
 def _runs(plan: Plan, store: Store) -> pl.DataFrame:
-    rows = [_run("P", "", plan.pretrained, store)] if plan.pretrained.function == "train" else []
+    trained = plan.pretrained is not None and plan.pretrained.function == "train"
+    rows = [_run("P", "", plan.pretrained, store)] if trained and plan.pretrained else []
     for target, runs in plan.runs.items():
         rows += [_run(name, target, step, store) for name, step in runs.items()]
+        own = {step.key for step in runs.values()}
+        further = {cell.step.key: cell for cell in plan.further.get(target, ()) if cell.step.key not in own}
+        rows += [_run(cell.name, target, cell.step, store) for cell in further.values()]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -120,8 +129,9 @@ def _run(name: str, target: str, step: Step, store: Store) -> dict[str, Any]:
         return row | {"status": "failed" if failure else "left out", "message": why}
     artefact = store.checked(step)
     about, metrics = artefact.json("run"), artefact.rows()
-    row |= {"learning_rate": about["recipe"]["learning_rate"], "epochs": about["recipe"]["epochs"]}
-    row |= {"best_epoch": about["best_epoch"], "seconds": artefact.json("provenance")["seconds"]}
+    if "recipe" in about:  # weights that were given have none
+        row |= {key: about["recipe"][key] for key in ("learning_rate", "epochs")} | {"best_epoch": about["best_epoch"]}
+    row["seconds"] = artefact.json("provenance")["seconds"]
     for split in ("train", "validation", "test"):
         errors = metrics.filter(pl.col("split") == split).sort("epoch")["error"]
         row[f"{split}_error"] = errors[-1] if len(errors) else None
@@ -135,6 +145,21 @@ def _pictures(packed: Packed) -> Iterator[Picture]:
         if target not in seen:
             seen.add(target)
             yield Picture(packed.domain, packed.classes[target], packed.pixels[index])
+
+
+def _shuffled(plan: Plan, store: Store) -> Iterator[Picture]:
+    """An example image for each block size, from single pixels to none."""
+    for (analysis, target), step in plan.measured.items():
+        if analysis != "block_shuffle" or not store.has(step):
+            continue
+        found = load_file(store.open(step).folder / "arrays.safetensors")
+        order = {name: 0 if name.endswith("pixel-channel") else int(name.split("/")[1]) for name in found}
+        for name in sorted(found, key=lambda one: (one.split("/")[0], order[one])):
+            mode, block = name.split("/")
+            words = "pixels with colours" if block == "pixel-channel" else f"blocks of {block}"
+            words = "no shuffle" if block == str(plan.study.size) else words
+            pixels = found[name].permute(1, 2, 0).contiguous().numpy()
+            yield Picture(f"{target}, {mode.replace('_', ' ')}", words, pixels)
 
 
 def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[MistakePicture]:

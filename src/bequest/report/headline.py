@@ -1,6 +1,7 @@
 """What is the answer in one line a target?
 
-The test error of both arms and their paired difference, read from the rows of `learning_curves`.
+The test error of both arms and their paired difference, and the errors of the control arms, read from the rows of
+`learning_curves`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from bequest.analyses.pairs import CONTROLS
 from bequest.report.wording import signed
 
 
@@ -26,6 +28,7 @@ class Headline:
         difference: finetune - randinit, points.
         interval: of the difference; empty where there is none.
         n: pairs of replicas.
+        controls: error of each control arm that there is, percent.
     """
 
     target: str
@@ -35,6 +38,7 @@ class Headline:
     difference: str
     interval: str
     n: int
+    controls: tuple[tuple[str, str], ...] = ()
 
 
 def headlines(results: Mapping[str, pl.DataFrame], targets: Sequence[str]) -> list[Headline]:
@@ -60,12 +64,22 @@ def headlines(results: Mapping[str, pl.DataFrame], targets: Sequence[str]) -> li
             }
             paired = here.filter(metric="error_difference", a="finetune", b="randinit").head(1)
             if all(errors.values()) and paired.height:
-                found.append(_headline(target, split, errors, paired.row(0, named=True)))
+                others = here.filter(pl.col("a").is_in(CONTROLS), metric="final_error").drop_nulls("value")
+                controls = dict(others.select("a", "value").iter_rows())
+                found.append(_headline(target, split, errors, paired.row(0, named=True), controls))
                 break
     return found
 
 
-def _headline(target: str, split: str, errors: Mapping[str, list[float]], paired: Mapping[str, Any]) -> Headline:
+def _headline(
+    target: str,
+    split: str,
+    errors: Mapping[str, list[float]],
+    paired: Mapping[str, Any],
+    controls: Mapping[str, float],
+) -> Headline:
     interval = "" if paired["low"] is None else f"{signed(100 * paired['low'])} to {signed(100 * paired['high'])}"
     texts = {arm: f"{100 * value[0]:.1f} %" for arm, value in errors.items()}
-    return Headline(target, split, **texts, difference=signed(100 * paired["value"]), interval=interval, n=paired["n"])
+    others = tuple((name, f"{100 * controls[name]:.1f} %") for name in CONTROLS if name in controls)
+    difference = signed(100 * paired["value"])
+    return Headline(target, split, **texts, difference=difference, interval=interval, n=paired["n"], controls=others)

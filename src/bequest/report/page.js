@@ -3,7 +3,7 @@
 (() => {
   const specs = JSON.parse(document.getElementById("specs").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const narrow = matchMedia("(max-width: 640px)");
+  const widths = [640, 860].map((width) => matchMedia(`(max-width: ${width}px)`));
   let drawing = Promise.resolve();
   let views = [];
 
@@ -17,6 +17,7 @@
       font,
       view: { stroke: null },
       axis: { ...text, gridColor: colour("--line"), domainColor: colour("--line-strong"), tickColor: colour("--line-strong"), labelLimit: 140, labelOverlap: true, labelSeparation: 6 },
+      axisYDiscrete: { labelOverlap: false },
       header: { ...text, labelFontSize: 13, labelFontWeight: 500 },
       title: { color: colour("--ink"), fontSize: 13, fontWeight: 500, anchor: "start" },
       legend: {
@@ -33,13 +34,17 @@
   }
 
   // Charts side by side go below each other where there is no room.
-  function stacked(spec) {
-    if (!narrow.matches || spec === null || typeof spec !== "object") return spec;
-    if (Array.isArray(spec)) return spec.map(stacked);
+  function stacked(spec, width) {
+    if (spec === null || typeof spec !== "object") return spec;
+    if (Array.isArray(spec)) return spec.map((part) => stacked(part, width));
     const copy = { ...spec };
-    if (copy.hconcat) { copy.vconcat = copy.hconcat; delete copy.hconcat; }
-    if (copy.columns > 1) copy.columns = 1;
-    for (const key of ["vconcat", "concat", "spec"]) if (copy[key]) copy[key] = stacked(copy[key]);
+    const panes = copy.hconcat || (copy.columns > 1 && copy.concat) || [];
+    const across = copy.hconcat ? panes.length : Math.min(copy.columns, panes.length);
+    const needed = across * (Math.max(...panes.map((pane) => pane.width || 200)) + 56) + 28 * (across - 1);
+    if (panes.length && needed > width) {
+      if (copy.hconcat) { copy.vconcat = copy.hconcat; delete copy.hconcat; } else copy.columns = 1;
+    }
+    for (const key of ["vconcat", "hconcat", "concat", "spec"]) if (copy[key]) copy[key] = stacked(copy[key], width);
     return copy;
   }
 
@@ -49,7 +54,7 @@
     for (const [key, spec] of Object.entries(specs)) {
       const box = document.getElementById(key);
       try {
-        const made = await vegaEmbed(box, stacked(spec), {
+        const made = await vegaEmbed(box, stacked(spec, box.clientWidth), {
           actions: false, ast: true, config: theme(box.clientWidth), defaultStyle: false, renderer: "svg", tooltip: { disableDefaultStyle: true },
         });
         views.push(made);
@@ -68,7 +73,7 @@
 
   if (Object.keys(specs).length) {
     dark.addEventListener("change", again);
-    narrow.addEventListener("change", again);
+    widths.forEach((width) => width.addEventListener("change", again));
   }
   again();
 })();

@@ -15,11 +15,12 @@ from bequest.report.charts import sweep_charts
 from bequest.report.contents import ReportInput
 from bequest.report.embedding import policy, script_json, vega_script
 from bequest.report.headline import headlines
-from bequest.report.pictures import grid, mistake_groups
+from bequest.report.pictures import grid, mistake_groups, strips
 from bequest.report.sections import sections
 from bequest.report.tables import frame_table
+from bequest.report.terms import terms
 from bequest.report.verdicts import slots
-from bequest.report.wording import interval, tally, typeset
+from bequest.report.wording import interval, parted, tally, typeset
 
 
 def write_report(report: ReportInput, path: str | Path) -> Path:
@@ -67,6 +68,7 @@ def render(report: ReportInput) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["typeset"] = typeset
+    environment.filters["parted"] = parted
     claims = slots(report.results, report.failures)
     parts = sections(report.results, report.targets)
     sweep = None if report.sweep is None or report.sweep.is_empty() else report.sweep
@@ -78,6 +80,7 @@ def render(report: ReportInput) -> str:
         "asked": _yaml(report.asked),
         "slots": claims,
         "tally": tally(claims),
+        "terms": terms(report.results),
         "interval": interval,
         "headlines": headlines(report.results, report.targets),
         "sections": parts,
@@ -85,6 +88,7 @@ def render(report: ReportInput) -> str:
         "sweep": None if sweep is None else frame_table(sweep, "Tried learning rates"),
         "runs": None if report.runs is None or report.runs.is_empty() else frame_table(report.runs, "Runs", most=400),
         "grid": grid(report.pictures),
+        "strips": strips(report.shuffled),
         "groups": mistake_groups(report.mistakes),
         "specs": script_json({chart.key: chart.spec for chart in charts if chart.spec}),
         "policy": policy([text for text in (vega, script) if text], [style]),

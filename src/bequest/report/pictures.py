@@ -32,11 +32,12 @@ class Grid:
     rows: list[tuple[str, list[list[str]]]]
 
 
-def address(pixels: NDArray[np.uint8]) -> str:
+def address(pixels: NDArray[np.uint8], *, smooth: bool = True) -> str:
     """Give an image as a `data:` address.
 
     Args:
         pixels: uint8 [H, W, 3].
+        smooth: average neighbours where the image is made smaller; else take one of them.
 
     Returns:
         The address of a WebP, at most `LARGEST` pixels wide or high.
@@ -49,10 +50,19 @@ def address(pixels: NDArray[np.uint8]) -> str:
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((LARGEST, LARGEST))
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST)
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=88, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def strips(pictures: Sequence[Picture]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Arrange shuffled examples as rows: a domain with its labels and addresses, all in order of appearance."""
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for picture in pictures:
+        # smoothing would turn shuffled pixels into grey, which is not what the network saw
+        rows.setdefault(picture.domain, []).append((picture.label, address(picture.pixels, smooth=False)))
+    return list(rows.items())
 
 
 def grid(pictures: Sequence[Picture]) -> Grid:

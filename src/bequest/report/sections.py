@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from bequest.analyses.verdict import Verdict
 from bequest.report.charts import Chart, analysis_charts
+from bequest.report.contrasts import contrasts
 from bequest.report.tables import Table, result_table
-from bequest.report.verdicts import SHAPES, judged
+from bequest.report.verdicts import JUDGES, SHAPES, judged
 
 WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the chart; in the order of the page
     "learning_curves": (
@@ -27,8 +28,12 @@ WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the char
     ),
     "block_shuffle": (
         "Block shuffle",
-        "Each image is cut into blocks that are shuffled. Small blocks destroy what is seen and keep the statistics of "
-        "the pixels. A gain that shrinks with the blocks comes from features; one that stays does not.",
+        "Each image is cut into blocks that are shuffled, for training and for testing. Small blocks destroy what is "
+        "seen and keep the statistics of the pixels. The numbers above the left pane are what of the accuracy of "
+        "fine-tuned models is lost without pre-training, in percent; in brackets where that says little. A drop that "
+        "shrinks with the blocks comes from features; one that stays does not. In the right pane, an arm that stays "
+        "high at single pixels learns fast without anything to be seen; control arms have the scale of P's weights "
+        "alone.",
     ),
     "mistakes": (
         "Mistakes",
@@ -60,6 +65,12 @@ WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the char
         "Inside the set of all mixes of an arm's replicas the error hardly changes if rise and eps are near 0. "
         "Delta says how far outside it the wall stands, in random directions and in those that lead away from the set.",
     ),
+    "plane": (
+        "Planes through three models",
+        "The loss in the plane through three models; distances are in weight space. One dark valley that holds two of "
+        "them is one basin; a bright ridge between them is a barrier. The dashed lines are the ways of training, "
+        "projected on the plane. It is a picture of two directions among millions.",
+    ),
     "connectivity": (
         "Connecting paths",
         "A solid curve that stays flat where the dashed line rises is a path around the barrier. A path that was not "
@@ -75,10 +86,17 @@ WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the char
         "A module far to the right in mu, or with a large rise after rewinding, has to be what it became. Compare "
         "drops only beside the size of the move, and leave the head of a fine-tuned model out, as it is new.",
     ),
+    "valley": (
+        "Valleys of modules",
+        "The error when one module is put back towards its start (left) and noise is added to it (upwards), while all "
+        "others stay final. A dark band that reaches far to the left and up is a wide valley: that module is not "
+        "critical. Compare the shapes, as the distances of two runs differ.",
+    ),
     "checkpoints": (
         "Pre-training checkpoints",
-        "The error after fine-tuning from each checkpoint of the pre-training. The point to the right of which the "
-        "curve is flat is the earliest checkpoint that is enough.",
+        "Accuracy and speed of fine-tuning from each checkpoint of the pre-training, beside the source's accuracy. The "
+        "dotted line is the smallest checkpoint that is enough; the dashed one is where the last plateau of the "
+        "source begins. To the right of the dotted line, more pre-training gains nothing that can be told.",
     ),
     "spectrum": (
         "Spectrum",
@@ -102,6 +120,7 @@ class Section:
         verdicts: what it says of the claims, one for each target, with the drawing beside it.
         table: the rows.
         error: why there is no verdict, where judging failed.
+        contrasts: what each arm gains on another, where there are control arms.
     """
 
     key: str
@@ -113,6 +132,7 @@ class Section:
     verdicts: list[tuple[Verdict, str]]
     table: Table
     error: str = ""
+    contrasts: Table | None = None
 
 
 def sections(results: Mapping[str, pl.DataFrame], targets: Sequence[str]) -> list[Section]:
@@ -129,26 +149,45 @@ def sections(results: Mapping[str, pl.DataFrame], targets: Sequence[str]) -> lis
     filled = {name: results[name] for name in known if results[name].height}
     verdicts, errors = judged(filled)
     return [
-        _section(name, rows, targets, verdicts.get(name, ()), errors.get(name, "")) for name, rows in filled.items()
+        _section(name, rows, targets, _alone(name, verdicts), errors.get(name, "")) for name, rows in filled.items()
     ]
+
+
+def _alone(name: str, verdicts: Mapping[str, tuple[Verdict, ...]]) -> tuple[Verdict, ...]:
+    """The verdicts of an analysis, which say so where another one has the first word on the claim."""
+    found = []
+    for verdict in verdicts.get(name, ()):
+        first = next((one for one in JUDGES.get(verdict.claim, ()) if verdicts.get(one)), name)
+        if first != name:
+            words = f" This is the word of {title(name)} alone; that on {verdict.claim} is the one of {title(first)}."
+            parts = tuple(replace(part, sentence=part.sentence + words) for part in verdict.parts)
+            verdict = replace(verdict, sentence=verdict.sentence + words, parts=parts)
+        found.append(verdict)
+    return tuple(found)
+
+
+def title(name: str) -> str:
+    """Give the title of an analysis, as its section has it."""
+    return WORDS.get(name, (name.replace("_", " ").capitalize(), ""))[0]
 
 
 def _section(
     name: str, rows: pl.DataFrame, targets: Sequence[str], verdicts: tuple[Verdict, ...], error: str
 ) -> Section:
-    title, how = WORDS.get(name, (name.replace("_", " ").capitalize(), ""))
+    heading, how = title(name), WORDS.get(name, ("", ""))[1]
     question, *definitions = _paragraphs(name)
     parts = [(part, SHAPES[part.status]) for verdict in verdicts for part in (verdict.parts or (verdict,))]
     return Section(
         name,
-        title,
+        heading,
         question,
         how,
         definitions,
-        analysis_charts(name, title, rows, targets),
+        analysis_charts(name, heading, rows, targets),
         parts,
-        result_table(rows, f"{title}: rows"),
+        result_table(rows, f"{heading}: rows"),
         error,
+        contrasts(rows, targets) if name == "learning_curves" else None,
     )
 
 

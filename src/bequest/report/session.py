@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from bequest.report.gathering import failures, gather, results
 from bequest.report.headline import headlines
@@ -22,7 +24,7 @@ from bequest.study.spec import Study
 from bequest.study.step import Context, Function, Step
 from bequest.study.store import Artefact, Store, told, write_whole
 
-REPORT_VERSION = 1  # raised when the page changes, so that old reports are written again
+REPORT_VERSION = 2  # raised when the page changes, so that old reports are written again
 
 
 def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
@@ -92,11 +94,12 @@ def print_results(place: Path) -> None:
         numbers.add_row(*shown)
     console.print("mean error after the last epoch, on test", highlight=False)
     console.print(numbers)
-    table = Table("", "claim", "verdict", "why", box=None, padding=(0, 1))
     for slot in slots(found, failures(made, store)):
-        why = " ".join(f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts)
-        table.add_row(slot.claim, slot.text, slot.word, why or slot.note)
-    console.print(table)
+        heading = Text.assemble("\n", (f"{slot.claim:<4}", "bold"), (slot.word, "bold"), f"  {slot.text}")
+        console.print(heading)
+        why = [f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts]
+        for sentence in why or [slot.note]:
+            console.print(Padding(Text(sentence), (0, 0, 0, 4)))
 
 
 def write_again(place: Path) -> None:
@@ -118,8 +121,10 @@ def _open(place: Path) -> tuple[Plan, Store]:
 def _report_step(made: Plan) -> Step:
     inputs: dict[str, Step] = {f"measured/{a}/{t}": step for (a, t), step in made.measured.items()}
     inputs |= {f"run/{target}/{name}": step for target, runs in made.runs.items() for name, step in runs.items()}
+    inputs |= {f"run/{target}/{cell.name}": cell.step for target, cells in made.further.items() for cell in cells}
     inputs |= {f"choice/{target}/{arm}": step for (target, arm), step in made.choices.items()}
-    inputs |= {f"domain/{door}": step for door, step in made.domains.items()} | {"pretrained": made.pretrained}
+    inputs |= {f"domain/{door}": step for door, step in made.domains.items()}
+    inputs |= {"pretrained": made.pretrained} if made.pretrained else {}
     arguments = {"study": made.study.model_dump(mode="json")}
     return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=("",))
 

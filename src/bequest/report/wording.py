@@ -37,6 +37,20 @@ def typeset(text: str) -> Markup:
     )
 
 
+def parted(sentence: str) -> tuple[str, str, str]:
+    """Part the answer from the numbers that decided and from the rest, so that the page can set them apart.
+
+    Args:
+        sentence: of a verdict, as `No barrier: barriers in points of error are ... . Without the refit ...`.
+
+    Returns:
+        The words up to the first colon or full stop, the rest of that sentence, and what follows it.
+    """
+    first, *more = re.split(r"(?<=\.) (?=[A-Z])", sentence, maxsplit=1)
+    answer, colon, numbers = first.partition(": ")
+    return answer + colon.rstrip(), numbers and f" {numbers}", more[0] if more else ""
+
+
 def signed(value: float, digits: int = 1) -> str:
     """Write a difference with its sign."""
     return f"{value:+.{digits}f}".replace("-", MINUS)

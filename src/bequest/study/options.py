@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from bequest.training.recipe import Recipe
+
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -16,7 +18,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-def refuse_twice(where: str, words: Sequence[str]) -> None:
+def refuse_twice(where: str, words: Sequence[object]) -> None:
     """Refuse a list that names something twice.
 
     Args:
@@ -31,15 +33,49 @@ def refuse_twice(where: str, words: Sequence[str]) -> None:
             raise ValueError(f"{where} names {word} twice; leave one of them out")
 
 
-class LearningCurves(Part):
+class Measured(Part):
+    """What every analysis can be told."""
+
+    targets: tuple[str, ...] = ()
+    """Names of the targets it is made on; all of them if left out."""
+
+    @field_validator("targets")
+    @classmethod
+    def _targets_once(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        refuse_twice("targets", targets)
+        return targets
+
+
+class LearningCurves(Measured):
     """Options of the learning curves: none."""
 
 
-class Mistakes(Part):
+class BlockShuffle(Measured):
+    """Options of the trainings on images with shuffled blocks."""
+
+    sizes: tuple[int | Literal["pixel-channel"], ...] | None = Field(default=None, min_length=1)
+    """Sides of the blocks in pixels; left out: all that divide the image, and `pixel-channel`."""
+    modes: tuple[Literal["fixed", "per_image"], ...] = Field(default=("fixed",), min_length=1)
+    """One permutation for all images of a run, as in the paper; or one for each image."""
+    controls: tuple[int | Literal["pixel-channel"], ...] = (1, "pixel-channel")
+    """Block sizes at which the control arms of the study are trained too, besides no shuffle."""
+    recipe: Recipe | Literal["arms"] | None = None
+    """How to train; left out: as the arms, without augmentation, as in the paper; `arms`: as the arms."""
+    sweep: bool = False
+    """Choose the learning rate again at each block size; else that of the arm without shuffle is used."""
+
+    @field_validator("sizes", "modes", "controls")
+    @classmethod
+    def _each_once(cls, listed: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        refuse_twice("the list", listed or ())
+        return listed
+
+
+class Mistakes(Measured):
     """Options of the mistakes: none."""
 
 
-class Similarity(Part):
+class Similarity(Measured):
     """Options of the similarity of features."""
 
     batch_size: int = Field(default=50, ge=4, le=4096)
@@ -48,11 +84,11 @@ class Similarity(Part):
     """The images that are shown to the models."""
 
 
-class Distance(Part):
+class Distance(Measured):
     """Options of the distance in parameter space: none."""
 
 
-class Barrier(Part):
+class Barrier(Measured):
     """Options of the barrier on the line."""
 
     points: int = Field(default=21, ge=3, le=1001)
@@ -69,14 +105,25 @@ class Barrier(Part):
         return splits
 
 
-class Basin(Part):
+class Basin(Measured):
     """Options of the basin: conditions (1) to (3) over all mixes of an arm's replicas."""
 
     samples: int = Field(default=16, ge=4, le=10_000)
     """Mixes that are drawn from the basin, and directions out of it."""
+    splits: tuple[Literal["train", "test"], ...] = Field(default=("train", "test"), min_length=1)
+    """Where error and loss are measured; the first one decides delta."""
 
 
-class Connectivity(Part):
+class Plane(Measured):
+    """Options of the planes through P and two fine-tunes, and through two random inits and their start."""
+
+    points: int = Field(default=17, ge=3, le=257)
+    """Points a side; there is something to save where points - 1 has factors of two: 9, 17, 33."""
+    budget: float = Field(default=1 / 3, gt=0, le=1)
+    """Largest share of the points that is measured; the others are interpolated away from the contour."""
+
+
+class Connectivity(Measured):
     """Options of the trained path between random inits."""
 
     pairs: int = Field(default=1, ge=1, le=100)
@@ -91,7 +138,7 @@ class Connectivity(Part):
     """Points at which the path and the straight line are measured."""
 
 
-class Matching(Part):
+class Matching(Measured):
     """Options of the barriers between random inits with their channels matched and repaired."""
 
     points: int = Field(default=11, ge=3, le=1001)
@@ -100,23 +147,69 @@ class Matching(Part):
     """What is matched."""
 
 
-class Criticality(Part):
+class Criticality(Measured):
     """Options of module criticality."""
 
     replicas: int = Field(default=1, ge=1, le=100)
     """Replicas of each arm that are measured; three are needed for the word `holds`."""
     draws: int = Field(default=10, ge=0, le=1000)
     """Draws of noise at each point; 0 only rewinds modules."""
+    paths: tuple[Literal["direct", "checkpoints"], ...] = Field(default=("direct",), min_length=1)
+    """From start to end on the straight line, or through the checkpoints of the run (`arms.checkpoint_epochs`)."""
+    ends: tuple[Literal["last", "best"], ...] = Field(default=("last",), min_length=1)
+    """Which weights are the end."""
+    images: int | None = Field(default=128, ge=2, le=10_000_000)
+    """Training images that are measured, at most; null: all."""
+    tolerance: float | None = Field(default=None, ge=0, le=1)
+    """Highest error that is accepted; left out: 1.01 times the final one."""
+
+    @field_validator("paths", "ends")
+    @classmethod
+    def _each_once(cls, listed: tuple[str, ...]) -> tuple[str, ...]:
+        refuse_twice("the list", listed)
+        return listed
 
 
-class Spectrum(Part):
+class Valley(Measured):
+    """Options of the pictures of valleys: distance from the start by noise, for single modules."""
+
+    modules: tuple[str, ...] = ()
+    """Names of modules; left out: the first, the middle one and the head."""
+    replicas: int = Field(default=1, ge=1, le=100)
+    """Replicas of finetune and randinit that are pictured."""
+    points: int = Field(default=6, ge=2, le=101)
+    """Positions on the straight line."""
+    draws: int = Field(default=3, ge=1, le=1000)
+    """Draws of noise at each point."""
+    paths: tuple[Literal["direct", "checkpoints"], ...] = Field(default=("direct",), min_length=1)
+    """Along the straight line, or through the checkpoints of the run."""
+
+
+class Checkpoints(Measured):
+    """Options of the fine-tunes from earlier checkpoints of the pre-training."""
+
+    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Epochs of the pre-training to start from besides its last; 0 is before it. Left out: 0, 1, 2, 4, 8, …"""
+    sweep: bool = False
+    """Choose the learning rate again for each checkpoint; else that of finetune is used."""
+    tolerance: float | None = Field(default=None, ge=0, le=1)
+    """Accuracy that may be given up; left out: half the interval of the last checkpoint's."""
+
+    @field_validator("epochs")
+    @classmethod
+    def _each_once(cls, epochs: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        refuse_twice("epochs", epochs or ())
+        return epochs
+
+
+class Spectrum(Measured):
     """Options of the spectra."""
 
     top: int = Field(default=5, ge=1, le=1000)
     """Leading directions whose overlap is measured."""
 
 
-USUAL: dict[str, type[Part]] = {  # made when a study names none: they need nothing but the runs, and little time
+USUAL: dict[str, type[Measured]] = {  # made when a study names none: they need nothing but the runs, and little time
     "learning_curves": LearningCurves,
     "mistakes": Mistakes,
     "similarity": Similarity,
@@ -125,18 +218,53 @@ USUAL: dict[str, type[Part]] = {  # made when a study names none: they need noth
 }
 
 
+USUAL_OF_GIVEN: dict[str, type[Measured]] = {  # made of weights that are there already, when a study names none
+    "mistakes": Mistakes,
+    "similarity": Similarity,
+    "distance": Distance,
+    "barrier": Barrier,
+    "basin": Basin,
+    "matching": Matching,
+    "criticality": Criticality,
+    "spectrum": Spectrum,
+}
+OF_GIVEN = (*USUAL_OF_GIVEN, "plane", "connectivity", "valley")
+FROM_THE_START = ("plane", "criticality", "valley")  # these need to know where the weights started
+OF_ONE = ("distance", "criticality", "valley", "spectrum")  # these can be made of a single file
+
+
+def usual(given: int = 0, source: bool = True) -> dict[str, type[Measured]]:
+    """Give the analyses that a study makes when it names none.
+
+    Args:
+        given: how many files of weights are compared; 0 for a study that trains.
+        source: whether it is known where the weights started.
+
+    Returns:
+        The kinds of their options, by name.
+    """
+    if not given:
+        return USUAL
+    possible = {name: kind for name, kind in USUAL_OF_GIVEN.items() if source or name not in FROM_THE_START}
+    return {name: kind for name, kind in possible.items() if given > 1 or name in OF_ONE}
+
+
 class Analyses(Part):
     """Which analyses to make; one that is left out is not made, unless all are left out: then the usual five are."""
 
     learning_curves: LearningCurves | None = None
+    block_shuffle: BlockShuffle | None = None
     mistakes: Mistakes | None = None
     similarity: Similarity | None = None
     distance: Distance | None = None
     barrier: Barrier | None = None
     basin: Basin | None = None
+    plane: Plane | None = None
     connectivity: Connectivity | None = None
     matching: Matching | None = None
     criticality: Criticality | None = None
+    valley: Valley | None = None
+    checkpoints: Checkpoints | None = None
     spectrum: Spectrum | None = None
 
     @model_validator(mode="before")
@@ -144,7 +272,6 @@ class Analyses(Part):
     def _empty_means_defaults(cls, value: Any) -> Any:
         return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, dict) else value
 
-    def asked(self) -> dict[str, BaseModel]:
-        """Give the options of the analyses to make, by name; the usual ones with their defaults if none is named."""
-        named = {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}
-        return named or {name: kind() for name, kind in USUAL.items()}
+    def named(self) -> dict[str, Measured]:
+        """Give the options of the analyses that are named."""
+        return {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}

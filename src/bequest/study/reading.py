@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bequest.study.options import USUAL
+from bequest.data.doors import with_absolute_place
+from bequest.study.options import usual
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
 
@@ -65,17 +66,28 @@ def check(content: dict[str, Any], where: Callable[[Location], str] = lambda loc
         errors = error.errors(include_url=False)
         # a misspelt key before the one that is missing because of it
         first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-        location = tuple(part for part in first["loc"] if part != "[key]")
+        location = tuple(part for part in first["loc"] if part != "[key]") or _named(first)
         more = error.error_count() - 1
         further = f" ({more} further complaint{'s' * (more > 1)})" if more else ""
         text = f"{where(location)}: {_complaint(first, location)}{further}"
         raise BadStudy(" ".join(text.split())) from None  # a quoted key may hold line breaks
 
 
+def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Put changes, as `key.path=value`, into the content of a study; it is changed in place and returned."""
+    for change in changes:
+        _override(content, change)
+    return content
+
+
 def dump(study: Study) -> str:
     """Write a study as YAML, with every default spelled out; `read_study` gives the same study back."""
     content = study.model_dump(mode="json", exclude_none=True)
-    if any(study.arms.learning_rates.values()):
+    if study.given:  # no arm is trained
+        del content["arms"]
+        if study.source is not None:
+            content["source"] = {"weights": str(study.source.weights)}
+    elif any(study.arms.learning_rates.values()):
         del content["arms"]["recipe"]["learning_rate"]  # the sweep gives it, and a study that names both is refused
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
@@ -107,17 +119,25 @@ def _parse(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
 
 
 def _with_absolute_places(study: Study, folder: Path) -> Study:
-    def absolute(door: str) -> str:
-        kind, colon, place = door.partition(":")
-        return f"folder:{(folder / place).resolve()}" if kind == "folder" and colon and place else door
+    source = study.source
+    if source is not None:
+        data = tuple(with_absolute_place(door, folder) for door in source.data)
+        weights = None if source.weights is None else (folder / source.weights).resolve()
+        source = source.model_copy(update={"data": data, "weights": weights})
+    targets = {}
+    for name, target in study.targets.items():
+        doors = {"data": target.data} | ({"calibration": target.calibration} if target.calibration else {})
+        targets[name] = target.model_copy(
+            update={key: with_absolute_place(door, folder) for key, door in doors.items()}
+        )
+    given = {name: (folder / path).resolve() for name, path in study.given.items()}
+    return study.model_copy(update={"source": source, "targets": targets, "given": given})
 
-    source = study.source.model_copy(update={"data": tuple(absolute(door) for door in study.source.data)})
-    if source.weights is not None:
-        source = source.model_copy(update={"weights": (folder / source.weights).resolve()})
-    targets = {
-        name: target.model_copy(update={"data": absolute(target.data)}) for name, target in study.targets.items()
-    }
-    return study.model_copy(update={"source": source, "targets": targets})
+
+def _named(error: Any) -> Location:
+    """The key that a complaint about the whole study begins with."""
+    word = error["msg"].removeprefix("Value error, ").partition(" ")[0]
+    return tuple(word.split(".")) if word.split(".")[0] in Study.model_fields else ()
 
 
 def _complaint(error: Any, location: Location) -> str:
@@ -128,7 +148,9 @@ def _complaint(error: Any, location: Location) -> str:
     if error["type"] == "missing":
         return f"`{dotted}` is missing"
     shown = repr(error.get("input"))
-    message = error["msg"].removeprefix("Value error, ")
+    message: str = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return message  # it names the key itself
     return f"`{dotted}` is {shown[:80]}: {message[0].lower()}{message[1:]}"
 
 
@@ -166,7 +188,7 @@ def _override(content: dict[str, Any], override: str) -> tuple[Location, str]:
         parts = ["analyses", *parts]
     if parts[0] == "analyses" and len(parts) > 1 and content.get("analyses") in (None, {}):
         # none named means all; to name one now would leave out the others
-        content["analyses"] = {name: {} for name in USUAL}
+        content["analyses"] = {name: {} for name in usual(len(content.get("given") or ()), bool(content.get("source")))}
     inner = content
     for part in parts[:-1]:
         step = inner.setdefault(part, {})

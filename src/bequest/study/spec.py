@@ -11,10 +11,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bequest.study.options import Analyses, Part, refuse_twice
+from bequest.study.options import FROM_THE_START, OF_GIVEN, Analyses, Measured, Part, refuse_twice, usual
 from bequest.training.recipe import Recipe
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Control = Literal["meanvar", "shuffled", "probe"]
+Arm = Literal["finetune", "randinit", "meanvar", "shuffled", "probe"]
 Channels = tuple[float, float, float]
 
 
@@ -42,38 +44,59 @@ class Target(Part):
     """A domain, as in `emoji:line` or `folder:DIR`."""
     shots: int | None = Field(default=None, ge=1, le=1_000_000)
     """Training images a class; all of them if left out."""
+    calibration: str | None = None
+    """Beside given weights: a domain to refit BatchNorm on; then all images of `data` are measured."""
 
 
 class Arms(Part):
-    """The trainings of each target: `finetune/0…`, `randinit/0…`, and `randinit/0b`."""
+    """The trainings of each target: `finetune/0…`, `randinit/0…`, `randinit/0b`, and those of the control arms."""
 
     replicas: int = Field(default=3, ge=1, le=100)
     """Repeats of each arm, with seeds of their own for init and order."""
     same_init: bool = True
     """Also train `randinit/0b`: the init of `randinit/0` with another data order."""
-    learning_rates: dict[Literal["finetune", "randinit"], tuple[float, ...]] = Field(
-        default={"finetune": (), "randinit": ()}
-    )
+    controls: tuple[Control, ...] = ()
+    """Control arms to train too: `meanvar`, `shuffled` (statistics of P's weights), `probe` (frozen P, new head)."""
+    checkpoint_epochs: tuple[int, ...] | Literal["doubling"] = ()
+    """Epochs after which every run keeps its weights, besides start, best and last; `doubling` is 1, 2, 4, 8, …"""
+    learning_rates: dict[Arm, tuple[float, ...]] = Field(default={"finetune": (), "randinit": ()})
     """Candidates of each arm, equally many; chosen on validation. Empty: the recipe's rate, no sweep."""
     recipe: Recipe = Recipe()
-    """How to train both arms."""
+    """How to train all arms."""
+
+    @property
+    def names(self) -> tuple[Arm, ...]:
+        """The arms that are trained: the two of the study, then the control arms."""
+        return ("finetune", "randinit", *self.controls)
 
     @model_validator(mode="after")
     def _equal_budget(self) -> Self:
-        for arm in ("finetune", "randinit"):
-            if self.learning_rates and arm not in self.learning_rates:
-                raise ValueError(f"{arm} is not named; give both arms equally many learning rates")
-        for arm, rates in self.learning_rates.items():
-            refuse_twice(arm, [f"{rate:g}" for rate in rates])  # so they are told apart in the results
+        refuse_twice("controls", self.controls)
         swept = any(self.learning_rates.values())
+        for arm in self.names:
+            if self.learning_rates and arm not in self.learning_rates and (swept or arm not in self.controls):
+                raise ValueError(f"{arm} is not named; give all arms equally many learning rates")
+        for arm, rates in self.learning_rates.items():
+            if arm not in self.names:
+                raise ValueError(f"{arm} has learning rates but is not trained; add it to `controls` or leave it out")
+            refuse_twice(arm, [f"{rate:g}" for rate in rates])  # so they are told apart in the results
         if swept and "learning_rate" in self.recipe.model_fields_set:
             raise ValueError("recipe.learning_rate has no influence beside learning_rates; leave one of them out")
         counts = {arm: len(rates) for arm, rates in self.learning_rates.items()}
         if len(set(counts.values())) > 1:
             numbers = " and ".join(f"{count} for {arm}" for arm, count in counts.items())
-            raise ValueError(f"both arms need the same number of learning rates, not {numbers}")
+            raise ValueError(f"all arms need the same number of learning rates, not {numbers}")
         if any(not 0 < rate <= 100 for rates in self.learning_rates.values() for rate in rates):
             raise ValueError("learning rates must be above 0 and at most 100")
+        return self
+
+    @model_validator(mode="after")
+    def _within_the_training(self) -> Self:
+        if self.checkpoint_epochs != "doubling":
+            refuse_twice("checkpoint_epochs", self.checkpoint_epochs)
+            for epoch in self.checkpoint_epochs:
+                if not 0 < epoch <= self.recipe.epochs:
+                    raise ValueError(f"checkpoint_epochs has {epoch}, but an arm is trained for {self.recipe.epochs}")
         return self
 
 
@@ -94,11 +117,79 @@ class Study(Part):
     """Subtracted from each channel of images scaled to 0..1."""
     std: Channels = (0.5, 0.5, 0.5)
     """Divides each channel after that."""
-    source: Source
-    """Where the pre-trained weights come from."""
+    source: Source | None = None
+    """Where the pre-trained weights come from; beside `given` weights it may be left out."""
+    given: dict[Name, Path] = Field(default_factory=dict)
+    """Files of weights that are there already, by name: they are compared, and no arm is trained."""
     targets: dict[Name, Target] = Field(min_length=1)
     """Data sets to transfer to, by name; the first is the one nearest to the source."""
     arms: Arms = Arms()
     """What is trained on each target."""
     analyses: Analyses = Analyses()
     """What is measured."""
+
+    def asked(self) -> dict[str, Measured]:
+        """Give the options of the analyses to make, by name; without any the usual ones."""
+        return self.analyses.named() or {
+            name: kind() for name, kind in usual(len(self.given), self.source is not None).items()
+        }
+
+    @property
+    def arm_of_given(self) -> str:
+        """What the given weights are: fine-tunes of the source, or models of unknown origin."""
+        return "finetune" if self.source else "model"
+
+    @model_validator(mode="after")
+    def _begins_somewhere(self) -> Self:
+        if self.source is None and not self.given:
+            raise ValueError("source is missing; say what to pre-train on (`data`) or which file has P (`weights`)")
+        if not self.given:
+            for name, target in self.targets.items():
+                if target.calibration is not None:
+                    raise ValueError(f"targets.{name}.calibration goes with `given` weights; arms have their own data")
+            return self
+        if "arms" in self.model_fields_set:
+            raise ValueError("arms are not trained beside `given` weights; leave one of the two out")
+        if self.source and not self.source.weights:
+            raise ValueError("source.data would be pre-trained; beside `given` weights, name the file of P (`weights`)")
+        for name in self.analyses.named():
+            if name not in OF_GIVEN or (name in FROM_THE_START and not self.source):
+                need = "the weights that they started from (`source.weights`)" if name in OF_GIVEN else "trainings"
+                raise ValueError(f"analyses.{name} needs {need}; given weights have none")
+        return self
+
+    @model_validator(mode="after")
+    def _asks_for_what_is_there(self) -> Self:
+        for name, options in self.asked().items():
+            for target in options.targets:
+                if target not in self.targets:
+                    raise ValueError(f"analyses.{name}.targets has {target}; the targets are {', '.join(self.targets)}")
+        along = [
+            name
+            for name, options in self.asked().items()
+            if "checkpoints" in getattr(options, "paths", ()) and not self.arms.checkpoint_epochs
+        ]
+        if along:
+            raise ValueError(
+                f"analyses.{along[0]}.paths asks for the checkpoints of the runs, and none are kept; add "
+                "`checkpoint_epochs: doubling` to `arms`"
+            )
+        shuffle = self.analyses.block_shuffle
+        for block in (shuffle.sizes or ()) if shuffle else ():
+            if block != "pixel-channel" and (not 1 <= block < self.size or self.size % block):
+                fit = ", ".join(str(one) for one in range(1, self.size) if self.size % one == 0)
+                raise ValueError(
+                    f"analyses.block_shuffle.sizes has {block}; in an image of {self.size} pixels blocks of {fit} fit"
+                )
+        if self.source is None:
+            return self
+        if self.analyses.checkpoints and self.source.weights:
+            raise ValueError(
+                "analyses.checkpoints needs a pre-training with its checkpoints; `source.weights` is one file: leave "
+                "the analysis out, or pre-train on `source.data`"
+            )
+        for epoch in (self.analyses.checkpoints.epochs or ()) if self.analyses.checkpoints else ():
+            if not 0 <= epoch < self.source.recipe.epochs:
+                last = self.source.recipe.epochs
+                raise ValueError(f"analyses.checkpoints.epochs has {epoch}; the pre-training ends with epoch {last}")
+        return self

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bequest.data.augment import augment, mixup
-from bequest.data.batches import normalised
+from bequest.data.batches import Stored, normalised
 from bequest.evaluation.batches import Batches
 from bequest.evaluation.predict import measure
 from bequest.evaluation.tasks import Task
@@ -34,17 +34,17 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class Examples:
-    """Training examples, wholly in memory.
+    """Training examples.
 
     Attributes:
-        images: uint8 [N, 3, H, W].
+        images: uint8 [N, 3, H, W], in memory, or in packed arrays until they are needed.
         targets: int64 [N].
         classes: number of classes.
         mean: per channel, of images scaled to 0..1.
         std: likewise.
     """
 
-    images: Tensor
+    images: Tensor | Stored
     targets: Tensor
     classes: int
     mean: tuple[float, float, float]
@@ -61,6 +61,8 @@ def train(
     watch: dict[str, Batches],
     finally_watch: dict[str, Batches] | None = None,
     checkpoint_epochs: Sequence[int] = (),
+    learns: Sequence[str] = ("",),
+    see: Callable[[Tensor, Tensor], Tensor] | None = None,
     keep: Callable[[str, Weights], None],
     state: Path | None = None,
     on_epoch: Callable[[int], None] | None = None,
@@ -73,9 +75,15 @@ def train(
         recipe: how.
         order_seed: seed of data order, augmentation and mixup.
         task: loss to minimise, error to report.
-        watch: splits measured in evaluation mode before the first epoch and after each; `validation` chooses the best.
+        watch: splits measured in evaluation mode before the first epoch and after those that the recipe says;
+            `validation` chooses the best.
         finally_watch: splits measured once, after the last epoch (a test set is never looked at before).
-        checkpoint_epochs: epochs after which the weights are kept, besides step 0, the best and the last.
+        checkpoint_epochs: epochs after which the weights are kept and the splits measured, besides step 0, the best and
+            the last.
+        learns: paths of the modules that learn, `""` for the whole model; the rest stays as it is, weights and running
+            statistics, and runs in evaluation mode.
+        see: is given each batch of augmented, normalised images and the places of its images in `examples`, and gives
+            the images that the model sees; it must do the same to the images that are measured.
         keep: is given each checkpoint's name and weights (on the CPU) as soon as it is there.
         state: a file to go on from if it is there, written after each epoch; None for short trainings.
         on_epoch: is told each epoch that is done.
@@ -89,6 +97,11 @@ def train(
     device = next(model.parameters()).device
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model.to(memory_format=layout)  # type: ignore[call-overload] # torch's stub lacks this overload
+    learning = [model.get_submodule(path) for path in learns]
+    own = {parameter for part in learning for parameter in part.parameters()}
+    stopped = [one for one in model.parameters() if one.requires_grad and one not in own]
+    for parameter in stopped:
+        parameter.requires_grad_(False)
     optimizer = make_optimizer(model, recipe)
     streams = {name: generator(order_seed, name) for name in ("order", "augmentation", "mixup")}
     done = resume.load(state, model, optimizer, streams) if state else None
@@ -109,7 +122,7 @@ def train(
     if done is None:
         keep("step-0", snapshot(model))
         record(watch, 0, 0.0)
-    images = examples.images.to(device)
+    images = examples.images.to(device) if isinstance(examples.images, Tensor) else examples.images
     targets = examples.targets.to(device)
     for epoch in range(progress.epoch, recipe.epochs):
         order = torch.randperm(len(targets), generator=streams["order"]).to(device)
@@ -117,22 +130,30 @@ def train(
             for number, chosen in enumerate(order.tensor_split(steps_per_epoch)):
                 step = epoch * steps_per_epoch + number
                 rate = learning_rate(recipe, step, steps)
-                batch = prepare(images[chosen], examples, recipe, streams["augmentation"])
+                batch = prepare(images[chosen].to(device), examples, recipe, streams["augmentation"])
+                batch = batch if see is None else see(batch, chosen)
                 goal = targets[chosen]
                 if recipe.mixup > 0:
                     batch, goal = mixup(
                         batch, goal, alpha=recipe.mixup, classes=examples.classes, generator=streams["mixup"]
                     )
                 batch = batch.contiguous(memory_format=layout)
+                model.eval()
+                for part in learning:
+                    part.train()
                 _check(_step(model, optimizer, batch, goal, rate, recipe, task), f"step {step + 1}", epoch + 1, rate)
         progress.epoch = epoch + 1
-        record(watch, progress.epoch, rate)
-        if progress.epoch in checkpoint_epochs:
+        kept = progress.epoch in checkpoint_epochs
+        if kept or progress.epoch % recipe.evaluate_every == 0 or progress.epoch == recipe.epochs:
+            record(watch, progress.epoch, rate)
+        if kept:
             keep(f"epoch-{progress.epoch}", snapshot(model))
         if state:
             resume.save(state, progress, model, optimizer, streams)
         if on_epoch:
             on_epoch(progress.epoch)
+    for parameter in stopped:
+        parameter.requires_grad_()
     record(finally_watch or {}, recipe.epochs, 0.0)
     keep("last", snapshot(model))
     keep("best", progress.best or snapshot(model))
@@ -164,7 +185,6 @@ def _step(
     recipe: Recipe,
     task: Task,
 ) -> float:
-    model.train()
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     optimizer.zero_grad(set_to_none=True)

@@ -48,6 +48,8 @@ class Recipe(BaseModel):
     """Alpha of the Beta distribution of mixup; 0 is none. One lambda a batch, as in the paper's code."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass; weights are float32 either way."""
+    evaluate_every: int = Field(default=1, ge=1, le=100_000)
+    """Epochs between measurements of train and validation error; the last epoch is always measured."""
     channels_last: bool = True
     """Memory layout of images and convolutions; faster, the same numbers."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bequest.study.functions import images, landscape, measuring, parts, training
+from bequest.study.functions import experiments, images, landscape, measuring, parts, training
 from bequest.study.step import Function
 
 FUNCTIONS: dict[str, Function] = {
@@ -16,6 +16,8 @@ FUNCTIONS: dict[str, Function] = {
     "similarity": Function(measuring.similarity, version=1, tolerant=("run/",)),
     "distance": Function(measuring.distance, version=1, tolerant=("run/",)),
     "barrier": Function(measuring.barrier, version=1, tolerant=("run/",)),
+    "block_shuffle": Function(experiments.block_shuffle, version=1, tolerant=("run/",)),
+    "checkpoints": Function(experiments.checkpoints, version=1, tolerant=("run/",)),
     "basin": Function(landscape.basin, version=1, tolerant=("run/",)),
     "connectivity": Function(landscape.connectivity, version=1, tolerant=("run/",)),
     "matching": Function(landscape.matching, version=1, tolerant=("run/",)),

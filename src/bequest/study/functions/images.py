@@ -9,13 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bequest.data.batches import Batches, batches, take_shots, to_tensor
+from bequest.data.batches import Batches, Stored, batches, take_shots, to_tensor
+from bequest.data.calibration import with_calibration
 from bequest.data.doors import open_source
 from bequest.data.pack import Packed, open_packed, pack
+from bequest.evaluation.batches import Batches as AnyBatches
 from bequest.study.step import Context
 from bequest.study.store import Artefact
+from bequest.training.shuffling import Shuffle, ShuffledBatches
 
 EVALUATION_BATCH = 256
+IN_MEMORY = 4 * 2**30  # bytes of training images that are read whole; more of them stay in their arrays
 
 
 def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
@@ -23,11 +27,14 @@ def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefa
 
     Args:
         folder: gets the array and its index.
-        arguments: `door` and `size` in pixels; `content` (a hash of what is read) is only there for the key.
+        arguments: `door`, maybe `calibration`, another door, and `size` in pixels; `content` (a hash of what is read)
+            is only there for the key.
         inputs: none.
         context: workers, progress.
     """
     source = open_source(arguments["door"])
+    if "calibration" in arguments:
+        source = with_calibration(source, open_source(arguments["calibration"]))
     pack(
         source,
         folder,
@@ -57,16 +64,31 @@ def evaluation_batches(packed: Packed, split: str, arguments: Mapping[str, Any],
     return batches(packed, indices, batch_size=size or EVALUATION_BATCH, normalise=normalise)
 
 
-def joined(domains: list[Packed], split: str, arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+def shuffle_of(arguments: Mapping[str, Any]) -> Shuffle | None:
+    """Give the shuffle through which a run sees its images, if it has one."""
+    asked = arguments.get("shuffle")
+    return Shuffle(asked["block_size"], asked["mode"], asked["seed"]) if asked else None
+
+
+def seen_batches(packed: Packed, split: str, arguments: Mapping[str, Any]) -> AnyBatches:
+    """Give the images of a split as a run sees them: with their blocks shuffled, where it has a shuffle."""
+    plain, shuffle = evaluation_batches(packed, split, arguments), shuffle_of(arguments)
+    return ShuffledBatches(plain, shuffle, split) if shuffle else plain
+
+
+def joined(
+    domains: list[Packed], split: str, arguments: Mapping[str, Any], most: int = IN_MEMORY
+) -> tuple[Tensor | Stored, Tensor]:
     """Join a split of several domains of the same classes.
 
     Args:
         domains: at least one.
         split: which.
         arguments: see `chosen`.
+        most: bytes of images that may be read into memory.
 
     Returns:
-        Images uint8 [N, 3, H, W] and targets int64 [N].
+        Images uint8 [N, 3, H, W], in memory or stored, and targets int64 [N].
 
     Raises:
         ValueError: if the domains have different classes.
@@ -78,5 +100,7 @@ def joined(domains: list[Packed], split: str, arguments: Mapping[str, Any]) -> t
                 f"{len(domains[0].classes)}, {other.domain} has {len(other.classes)}, or others by name"
             )
     parts = [(domain, chosen(domain, split, arguments)) for domain in domains]
-    images = torch.cat([to_tensor(domain, indices) for domain, indices in parts])
+    stored = Stored(parts)
+    whole = stored.shape.numel() <= most
+    images = torch.cat([to_tensor(domain, indices) for domain, indices in parts]) if whole else stored
     return images, torch.cat([domain.targets[indices] for domain, indices in parts])

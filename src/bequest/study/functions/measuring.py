@@ -20,7 +20,7 @@ from bequest.analyses import distance as distance_
 from bequest.analyses import learning_curves as learning_curves_
 from bequest.analyses import mistakes as mistakes_
 from bequest.analyses import similarity as similarity_
-from bequest.analyses.pairs import PRETRAINED, arm, same_init
+from bequest.analyses.pairs import PRETRAINED, arm, repeats_init, same_init
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import MISSING_RUN
 from bequest.data.pack import open_packed
@@ -61,7 +61,7 @@ def learning_curves(
     choices = {name.split("/")[1]: found.rows() for name, found in inputs.items() if name.startswith("choice/")}
     result = learning_curves_.learning_curves(
         trajectories,
-        chance=_chance(inputs),
+        chance=chance_of(inputs),
         tried={arm_name: rows["learning_rate"].to_list() for arm_name, rows in choices.items()},
         chosen={arm_name: rows.filter("chosen")["learning_rate"][0] for arm_name, rows in choices.items()},
     )
@@ -91,7 +91,7 @@ def similarity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, 
             notes[PRETRAINED] = "P with BatchNorm statistics refitted on the target's training images"
         models[PRETRAINED].load_state_dict(weights)
     result = similarity_.similarity(
-        models, shown, modules=names, errors=_train_errors(inputs), chance=_chance(inputs), notes=notes
+        models, shown, modules=names, errors=_train_errors(inputs), chance=chance_of(inputs), notes=notes
     )
     # P has no head of its own for the target: it takes part up to the features
     head = head_name(template)
@@ -115,7 +115,7 @@ def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
     units = modules(model, example)
     last = {name: checkpoints["last"] for name, checkpoints in runs.items()}
     start = {name: checkpoints["step-0"] for name, checkpoints in runs.items()}
-    errors, chance = _train_errors(inputs), _chance(inputs)
+    errors, chance = _train_errors(inputs), chance_of(inputs)
     rows = [distance_.distances(last, modules=units, initial=start, errors=errors, chance=chance).rows]
     if "pretrained" in inputs:
         pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
@@ -146,7 +146,7 @@ def barrier(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Art
 
 def default_pairs(names: list[str]) -> list[tuple[str, str]]:
     """Give the pairs within each arm, the pair from the same init, and the first pair across the arms."""
-    plain = [name for name in names if name[-1].isdigit()]
+    plain = [name for name in names if not repeats_init(name)]
     across = [tuple(next((n for n in plain if arm(n) == which), "") for which in ("finetune", "randinit"))]
     pairs = [(a, b) for a, b in combinations(plain, 2) if arm(a) == arm(b)]
     pairs += [(a, b) for a, b in combinations(names, 2) if same_init(a, b)]
@@ -180,7 +180,8 @@ def _loaded(run: Artefact, context: Context) -> nn.Module:
     return model
 
 
-def _chance(inputs: Mapping[str, Artefact]) -> float:
+def chance_of(inputs: Mapping[str, Artefact]) -> float:
+    """Give the accuracy of guessing among the classes of a target, 0..1."""
     return 1 / len(open_packed(inputs["images"].folder).classes)
 
 

@@ -12,17 +12,24 @@ import polars as pl
 from torch import Tensor, nn
 
 from bequest.evaluation.batches import Batches
+from bequest.evaluation.predict import measure
 from bequest.evaluation.tasks import task
 from bequest.models.files import read_weights, write_weights
-from bequest.models.fitting import transfer
+from bequest.models.fitting import fit_weights, transfer
+from bequest.models.head import head_name
 from bequest.models.opening import open_model
-from bequest.study.functions.images import evaluation_batches, joined, packed_inputs
+from bequest.study.functions.images import joined, packed_inputs, seen_batches, shuffle_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
 from bequest.training.loop import Examples, train
 from bequest.training.recipe import Recipe
+from bequest.training.seeds import generator
 from bequest.training.trajectory import Trajectory, doubling_epochs, metrics_table
 from bequest.weights.algebra import Weights
+from bequest.weights.inits import meanvar, shuffled
+
+COUNTED = 256  # images whose moved blocks are counted where each has a permutation of its own
+CONTROL_STARTS = {"meanvar": meanvar, "shuffled": shuffled}
 
 
 class Checkpoints(Mapping[str, Weights]):
@@ -67,6 +74,45 @@ def import_weights(
     _write(folder / "run.json", {"arm": "P", "model": arguments["model"]})
 
 
+def given_weights(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Take a model's weights from a file, and measure them as a run of one epoch that nobody saw.
+
+    Args:
+        folder: gets `rows.parquet` (errors on train and test), `checkpoints/last.safetensors`, with a base
+            `checkpoints/step-0.safetensors`, and `run.json`.
+        arguments: `model`, `arm`, and `path`; `content` is only there for the key.
+        inputs: `images`; `pretrained` where the base is known.
+        context: device.
+    """
+    packed = packed_inputs(inputs)[0]
+    weights: dict[str, Weights] = {"last": read_weights(Path(arguments["path"]))}
+    model = open_model(arguments["model"], classes=len(packed.classes))
+    model.load_state_dict(weights["last"])
+    if "pretrained" in inputs:
+        weights["step-0"] = _base(run_of(inputs["pretrained"]).checkpoints["last"], model)
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    rows = []
+    for name, values in weights.items():
+        write_weights(values, folder / "checkpoints" / f"{name}.safetensors")
+        model.load_state_dict(values)
+        model.to(context.device)
+        for split in ("train", "test"):
+            loss, error = measure(model, seen_batches(packed, split, arguments), task("classification"))
+            rows.append({"epoch": int(name == "last"), "split": split, "error": error, "loss": loss})
+    metrics_table(rows).write_parquet(folder / "rows.parquet")
+    run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(packed.classes)}
+    _write(folder / "run.json", run)
+
+
+def _base(base: Weights, model: nn.Module) -> Weights:
+    """The base with its own head where that fits the model, else with the model's."""
+    try:
+        fit_weights(model, base)
+    except ValueError:
+        return transfer(base, model)
+    return base
+
+
 def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Train one run: a pre-training or a replica of an arm.
 
@@ -74,7 +120,7 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
         folder: gets `rows.parquet` (metrics), `checkpoints/*.safetensors` and `run.json`; a state to go on from lies
             there while the step is not done.
         arguments: see `study.plan`.
-        inputs: `images` or `images/…`; for finetune `pretrained`; with a sweep `choice`.
+        inputs: `images` or `images/…`; for all arms but randinit `pretrained`; with a sweep `choice`.
         context: device, progress.
     """
     domains = packed_inputs(inputs)
@@ -88,6 +134,7 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
     mean, std = tuple(arguments["mean"]), tuple(arguments["std"])
     examples = Examples(images, targets, len(classes), mean, std)
     model = starting_model(arguments, inputs, len(classes)).to(context.device)
+    shuffle = shuffle_of(arguments)
     trajectory = train(
         model,
         examples,
@@ -96,7 +143,9 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
         task=task("classification"),
         watch={split: _chain(domains, split, arguments) for split in ("train", "validation")},
         finally_watch={"test": _chain(domains, "test", arguments)},
-        checkpoint_epochs=doubling_epochs(recipe.epochs) if arguments["arm"] == "P" else (),
+        checkpoint_epochs=_kept(arguments, recipe),
+        learns=(head_name(model),) if arguments["arm"] == "probe" else ("",),
+        see=None if shuffle is None else lambda batch, places: shuffle(batch, "train", places),
         keep=lambda name, weights: write_weights(weights, checkpoints / f"{name}.safetensors"),
         state=folder / "state.safetensors",
         on_epoch=lambda epoch: context.tell(epoch / recipe.epochs),
@@ -104,17 +153,39 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
     trajectory.metrics.write_parquet(folder / "rows.parquet")
     run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(classes), "images": len(targets)}
     run |= {"best_epoch": trajectory.best_epoch, "recipe": recipe.model_dump(mode="json")}
+    if shuffle:
+        run["moved_fraction"] = shuffle.moved(images.shape, "train", min(len(images), COUNTED))
     _write(folder / "run.json", run)
     (folder / "state.safetensors").unlink(missing_ok=True)
 
 
 def starting_model(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], classes: int) -> nn.Module:
-    """Make the model of a run as it is before training: fresh, or pre-trained with a fresh head."""
+    """Make the model of a run as it is before training.
+
+    Args:
+        arguments: `model`, `arm`, `init_seed`; with pre-trained weights `checkpoint`, which of them.
+        inputs: `pretrained`, unless it starts fresh.
+        classes: outputs of the fresh head.
+
+    Returns:
+        The model: fresh; or pre-trained with a fresh head; or, in the control arms `meanvar` and `shuffled`, with
+        weights that keep a statistic of P's alone.
+    """
     model = open_model(arguments["model"], classes=classes, seed=arguments["init_seed"])
     if "pretrained" in inputs:
-        pretrained = run_of(inputs["pretrained"]).checkpoints[arguments["checkpoint"]]
-        model.load_state_dict(transfer(pretrained, model))
+        weights = transfer(run_of(inputs["pretrained"]).checkpoints[arguments["checkpoint"]], model)
+        change = CONTROL_STARTS.get(arguments["arm"])
+        if change:
+            stream = generator(arguments["init_seed"], arguments["arm"])
+            weights = change(weights, generator=stream, keep=(head_name(model),))
+        model.load_state_dict(weights)
     return model
+
+
+def _kept(arguments: Mapping[str, Any], recipe: Recipe) -> tuple[int, ...]:
+    """After which epochs weights are kept."""
+    asked = arguments.get("checkpoint_epochs", "doubling" if arguments["arm"] == "P" else ())
+    return doubling_epochs(recipe.epochs) if asked == "doubling" else tuple(asked)
 
 
 def choose(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
@@ -147,7 +218,7 @@ def _rate(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> float
 
 
 def _chain(domains: list[Any], split: str, arguments: Mapping[str, Any]) -> Batches:
-    return _Joined([evaluation_batches(domain, split, arguments) for domain in domains])
+    return _Joined([seen_batches(domain, split, arguments) for domain in domains])
 
 
 class _Joined:

@@ -1,0 +1,82 @@
+"""How do checkpoints that are there already become a study?
+
+`bequest compare A B --base P --model NAME --data DATA` is a study whose runs are given: the files are measured like the
+last weights of an arm, and nothing is trained. The study file that comes of it lies in the folder and can be run again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bequest.study.reading import BadStudy, check, with_changes
+from bequest.study.spec import Study
+
+TARGET = "data"  # what the one target of a comparison is called
+
+
+def comparison(
+    files: Sequence[Path],
+    *,
+    model: str,
+    data: str,
+    base: Path | None = None,
+    calibration: str | None = None,
+    size: int | None = None,
+    name: str = "comparison",
+    changes: Sequence[str] = (),
+) -> Study:
+    """Make the study that compares checkpoints.
+
+    Args:
+        files: files of weights, at least one; each is called by its name without the ending.
+        model: the network that they are of, by name.
+        data: the door of the images to measure on.
+        base: the weights that all of them started from.
+        calibration: the door of the images to refit BatchNorm on; then all images of `data` are measured.
+        size: images are size x size pixels; None: as the model wants them, else 64.
+        name: of the study.
+        changes: to the study, as `key.path=value`.
+
+    Returns:
+        The study, checked.
+
+    Raises:
+        BadStudy: if something is missing or out of range.
+    """
+    for path in [*files, *([base] if base else [])]:
+        if not path.exists():
+            raise BadStudy(f"{path}: no such file of weights")
+    target = {"data": data} | ({"calibration": calibration} if calibration else {})
+    content: dict[str, Any] = {
+        "name": name,
+        "title": f"How alike are {_listed([path.name for path in files])}?",
+        "model": model,
+        "given": {called: str(path.resolve()) for called, path in zip(_names(files), files, strict=True)},
+        "targets": {TARGET: target},
+    }
+    if base is not None:
+        content["source"] = {"weights": str(base.resolve())}
+    if size is not None:
+        content["size"] = size
+    return check(with_changes(content, changes), lambda location: "compare")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [name[:40] for name in names[:4]] + ([f"{len(names) - 4} more"] if len(names) > 4 else [])
+    return " and ".join(shown)[:180]
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """A name a file: its own without the ending, told apart by its folder or a number where two are alike."""
+    stems = [_plain(path) for path in files]
+    if len(set(stems)) < len(stems):
+        stems = [_plain(path.parent / f"{path.resolve().parent.name}-{path.name}") for path in files]
+    return [f"{stem}-{place}" if stems.count(stem) > 1 else stem for place, stem in enumerate(stems)]
+
+
+def _plain(path: Path) -> str:
+    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")[:60]
+    return f"m{text}" if not text or re.fullmatch(r"\d+[a-z]", text) else text  # 0b would repeat an init

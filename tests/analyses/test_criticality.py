@@ -230,6 +230,75 @@ def test_the_path_of_checkpoints_bends():
     assert result.rows["path"].unique().to_list() == ["checkpoints"]
 
 
+def test_checkpoints_keep_their_names_and_a_path_without_any_has_its_end_alone():
+    model, initial, final, batches = bowl()
+    middle = {name: torch.lerp(initial[name], final[name], 0.5) for name in final}
+    options = {"tolerance": 0.2, "task": squares, "draws": 3, "end": "best"}
+    result = criticality(model, initial, final, batches, path={"epoch-4": middle}, **options)
+    (row,) = result.select("path_error").iter_rows(named=True)
+    assert row["checkpoint"] == "epoch-4" and row["value"] == pytest.approx(SIZE / 4 / K)
+    assert row["x"] == pytest.approx(math.sqrt(SIZE) / 2)
+    assert result.rows["end"].unique().to_list() == ["best"]
+    assert (
+        criticality(model, initial, final, batches, path=[middle], **options).select("path_error")["checkpoint"][0]
+        == "1"
+    )
+    alone = criticality(model, initial, final, batches, path={}, **options)
+    assert alone.value("alpha") == 1.0 and alone.rows["path"].unique().to_list() == ["checkpoints"]
+
+
+def test_a_frozen_module_is_not_critical_even_if_its_statistics_moved():
+    model, initial, final, batches, _ = trained()
+    frozen = {n: initial[n] if n.startswith(("conv1", "bn1")) else final[n] for n in final}
+    moved = {n: final[n] if "running" in n else frozen[n] for n in frozen}
+    far = {n: tensor * 0 + 9.0 if n == "bn1.running_var" else tensor for n, tensor in initial.items()}
+    for start, end in ((frozen, frozen), (far, moved)):  # rewinding with the statistics does harm in the second case
+        result = criticality(model, start, end, batches, draws=2, tolerance=1.01 * error_of(model, end, batches) + 1e-9)
+        assert result.value("move", module="conv1") == 0.0 == result.value("move_relative", module="conv1")
+        assert result.value("mu", module="conv1") == 0.0
+    strict = criticality(model, frozen, frozen, batches, draws=2, tolerance=0.0)
+    assert strict.value("mu", module="conv1") == math.inf
+
+
+def error_of(model, weights, batches):
+    twin = copy.deepcopy(model).eval()
+    twin.load_state_dict(weights)
+    inputs, targets = (torch.cat(part) for part in zip(*batches, strict=True))
+    with torch.no_grad():
+        return float((twin(inputs).argmax(1) != targets).double().mean())
+
+
+@pytest.mark.parametrize("draws", [5, 9])
+def test_every_draw_meets_every_batch(draws):
+    # with 5 draws and 2 batches, half of the cells were met twice and the others never
+    model, initial, final, batches, _ = trained()
+    inputs, targets = (torch.cat(part) for part in zip(*batches, strict=True))
+    targets = torch.where(torch.arange(96) < 10, (targets + 1) % 3, targets)  # wrong ones, all in the first batch
+    halves = list(zip(inputs.split(48), targets.split(48), strict=True))
+    tolerance = error_of(model, final, halves) + 0.005
+    result = criticality(model, initial, final, halves, draws=draws, tolerance=tolerance)
+    assert all(math.isfinite(value) for value in result.select("mu")["value"])
+
+
+def test_where_nothing_is_accepted_without_noise_none_is_looked_for():
+    model, _, final, batches = bowl()
+    worse = {name: tensor + 1.0 for name, tensor in final.items()}
+    apart = {name: tensor + 3.0 for name, tensor in final.items()}
+    result = criticality(model, apart, worse, batches, tolerance=0.2, task=squares, draws=10)
+    assert result.value("mu", module="parts.0") == math.inf
+    assert result.value("forwards") <= 2 + 9  # the final and the rewound one, and nine positions between
+
+
+def test_a_coarse_precision_takes_fewer_passes():
+    model, initial, final, batches = bowl()
+    options = {"tolerance": 0.2, "task": squares, "draws": 100}
+    fine, coarse = (criticality(model, initial, final, batches, precision=one, **options) for one in (0.018, 0.25))
+    assert 150 * 0.95 < coarse.value("mu", module="parts.0") < 1.3 * 150
+    assert coarse.value("forwards") < 0.8 * fine.value("forwards")
+    with pytest.raises(ValueError, match="precision above 0"):
+        criticality(model, initial, final, batches, precision=0)
+
+
 def test_the_default_tolerance_and_a_final_objective_of_0():
     model, initial, final, batches = bowl()
     result = criticality(model, initial, final, batches, task=squares, draws=0)
@@ -357,17 +426,58 @@ def test_replicas_that_disagree_are_inconclusive():
     assert verdict(rows)[0].status == "inconclusive"
 
 
+@pytest.mark.parametrize(("other", "status"), [(UP, "holds"), (DOWN, "holds under conditions")])
+def test_another_path_or_end_is_named_and_one_that_disagrees_is_a_condition(other, status):
+    rising = [1.0, 2.0, 3.0, 4.0, 5.0]
+    rows = [
+        study(UP, rising).with_columns(end=pl.lit("last")),
+        study(other, rising).with_columns(end=pl.lit("best")),
+        study(UP, rising).with_columns(end=pl.lit("last"), path=pl.lit("checkpoints")),
+    ]
+    (judged,) = verdict(pl.concat(rows))
+    assert judged.status == status
+    assert "the same " in judged.sentence and "through checkpoints to the last weights" in judged.sentence
+    assert ("otherwise straight to the best weights" in judged.sentence) == (other is DOWN)
+    assert verdict(pl.concat(rows[1:])) == ()  # the rule is about the direct path to the last weights
+
+
 def test_chart_shows_infinite_and_zero():
     drawn = chart(study(UP, DOWN)).to_dict()
-    upper, lower = drawn["vconcat"]
-    data = drawn["datasets"][upper["data"]["name"]]
+    (upper,), lower = drawn["vconcat"][0]["vconcat"], drawn["vconcat"][1]
+    data = drawn["datasets"][drawn["vconcat"][0]["data"]["name"]]
     shown = {row["mu"]: row["shown"] for row in data if row["a"] == "finetune/0"}
     assert shown["inf"] > 99 and 0 < shown["0"] < 1
     assert {row["kind"] for row in data} == {"found", "0: rewinding is accepted", "inf: nothing is"}
     assert upper["encoding"]["y"]["sort"] == DEPTH and upper["encoding"]["x"]["scale"]["type"] == "log"
     assert any(layer["mark"]["type"] == "text" for layer in lower["layer"])
     without = chart(study(UP, DOWN).filter(pl.col("metric") != "mu")).to_dict()
-    assert "layer" in without
+    (alone,) = without["vconcat"]
+    assert "layer" in alone
+
+
+def test_the_chart_has_a_panel_a_path_and_end_and_a_table_of_checkpoints():
+    rows = study(UP, DOWN).with_columns(end=pl.lit("last"))
+    rows = pl.concat([rows.with_columns(path=pl.lit(path)) for path in ("direct", "checkpoints")])
+    path = rows.filter(metric="rewind_error", path="checkpoints").with_columns(metric=pl.lit("path_error"))
+    later = [
+        path.with_columns(checkpoint=pl.lit(f"epoch-{epoch}"), value=pl.col("value") - 0.01, x=1.0)
+        for epoch in (2, 16, 4)
+    ]
+    rows = pl.concat([rows, *later], how="diagonal_relaxed")
+    one, tables = chart(rows).to_dict()["vconcat"]
+    upper, *lower = one["vconcat"]
+    assert [panel["title"] for panel in upper["vconcat"]] == [
+        "straight to the last weights",
+        "through checkpoints to the last weights",
+    ]
+    assert len(lower) == 1 and [table["title"] for table in tables["vconcat"]] == ["finetune", "randinit"]
+    assert tables["vconcat"][0]["encoding"]["x"]["sort"] == ["start", "2", "4", "16", "new"]
+    spec = chart(rows).to_dict()
+    cells = spec["datasets"][spec["vconcat"][1]["vconcat"][0]["data"]["name"]]
+    (cell,) = [cell for cell in cells if cell["module"] == "layer2.0" and cell["column"] == "4"]
+    assert cell["value"] == pytest.approx(0.04 - 0.01) and cell["runs"] == 3  # the rise above the final error
+    both = pl.concat([rows, rows.with_columns(end=pl.lit("best"))])
+    assert len(chart(both).to_dict()["vconcat"][1]["vconcat"]) == 4
 
 
 def test_a_built_in_network_end_to_end():

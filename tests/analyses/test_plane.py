@@ -114,12 +114,39 @@ def test_charts_of_one_plane_and_of_several():
     one = plane(Point(), CORNERS, ONE, task=bowl, points=9, trajectories={"finetune/0": list(CORNERS.values())[:2]})
     assert one.chart().to_dict()["width"] == "container"
     two = pl.concat([one.rows.with_columns(target=pl.lit(name)) for name in ("line", "mono")])
-    panels = chart(two).to_dict()["concat"]
+    panels = chart(two).to_dict()["vconcat"]
     assert [panel["title"] for panel in panels] == [
         "line, P + finetune/0 + finetune/1",
         "mono, P + finetune/0 + finetune/1",
     ]
     assert len(panels[0]["layer"]) == 7  # surface, contour, two of the trajectory, marks and names of the corners
+
+
+def test_each_split_has_its_picture_with_a_contour_of_its_own():
+    model = network(5)
+    corners = {name: copy.deepcopy(network(seed).state_dict()) for seed, name in enumerate(("P", "finetune/0", "b"))}
+    walked = {"finetune/0": iter([corners["P"], corners["finetune/0"]])}  # a trajectory is walked once
+    result = plane(
+        model,
+        corners,
+        {"train": TRAIN, "test": TEST},
+        calibration=TRAIN,
+        points=5,
+        trajectories=walked,
+        notes={"P": "with another head"},
+    )
+    levels = {split: result.value("level", split=split) for split in ("train", "test")}
+    losses = result.select("loss", split="test").filter(pl.col("measured"))["value"]
+    assert levels["test"] == pytest.approx(losses.median()) != levels["train"]
+    assert result.select("trajectory")["step"].to_list() == [0, 1]
+    said = {name: result.select("corner", b=name)["note"][0] for name in corners}
+    assert said == {"P": "with another head", "finetune/0": None, "b": None}
+    (line,) = chart(result.rows).to_dict()["vconcat"]
+    assert line["title"] == "P + finetune/0 + b"
+    assert [panel["title"] for panel in line["hconcat"]] == ["train", "test"]
+    assert all(panel["width"] <= 180 for panel in line["hconcat"])
+    failed = pl.DataFrame({"metric": ["missing_run"], "a": ["finetune/7"]})
+    assert len(chart(pl.concat([result.rows, failed], how="diagonal_relaxed")).to_dict()["vconcat"]) == 1
 
 
 def test_bad_input_is_refused():

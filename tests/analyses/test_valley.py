@@ -1,8 +1,9 @@
+import polars as pl
 import pytest
 import torch
 from torch import nn
 
-from bequest.analyses.valley import valley
+from bequest.analyses.valley import chart, valley
 
 
 class Bowl(nn.Module):
@@ -48,6 +49,32 @@ def test_the_picture_has_a_panel_a_module_and_no_verdict():
     drawn = result.chart().to_dict()
     assert drawn["mark"]["type"] == "rect" and drawn["title"] == "final, parts.0"
     assert result.verdict == ()
+
+
+def test_runs_stand_side_by_side_and_paths_below_each_other():
+    middle = {"parts.0.weight": torch.tensor([[2.0, 2.0, -1.0, 0.5]])}
+    rows = [
+        measured(points=2, draws=1, name=name, path=path).rows
+        for path in ("direct", {"epoch-1": middle})
+        for name in ("finetune/0", "randinit/0")
+    ]
+    assert rows[2]["path"].unique().to_list() == ["checkpoints"] and rows[2]["x"].max() == 2
+    drawn = chart(pl.concat(rows)).to_dict()["vconcat"]
+    assert [picture["title"] for line in drawn for picture in line["hconcat"]] == [
+        "finetune/0, parts.0",
+        "randinit/0, parts.0",
+        "finetune/0, parts.0, checkpoints",
+        "randinit/0, parts.0, checkpoints",
+    ]
+    first = drawn[0]["hconcat"][0]
+    assert first["encoding"]["x"]["sort"] == ["0", "2"] and first["encoding"]["y"]["sort"][0] == "2"
+    assert 2 * (first["width"] + 60) <= 446  # two of them fit a box of the report
+
+
+def test_distances_that_are_nearly_equal_stay_apart():
+    middle = {"parts.0.weight": FINAL["parts.0.weight"] + torch.tensor([[1e-5, 0.0, 0.0, 0.0]])}
+    drawn = measured(path={"epoch-1": middle}, draws=1).chart().to_dict()
+    assert len(set(drawn["encoding"]["x"]["sort"])) == 3
 
 
 def test_bad_input_is_refused():

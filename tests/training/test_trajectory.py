@@ -12,6 +12,15 @@ def test_the_best_epoch_has_the_lowest_error_then_loss_then_is_the_earliest():
     assert Trajectory(table).best_epoch == 3
 
 
+def test_the_way_to_an_end_goes_through_the_epochs_before_it():
+    table = metrics_table(rows(*((epoch, abs(epoch - 8) / 10, 1.0) for epoch in range(17))))
+    names = ("best", "epoch-1", "epoch-16", "epoch-2", "epoch-8", "epoch-4", "last", "step-0")
+    run = Trajectory(table, {name: {} for name in names})
+    assert run.way() == ["step-0", "epoch-1", "epoch-2", "epoch-4", "epoch-8", "last"]
+    assert run.way("best") == ["step-0", "epoch-1", "epoch-2", "epoch-4", "best"]
+    assert Trajectory(metrics_table([]), {"last": {}}).way() == ["step-0", "last"]
+
+
 def test_a_table_has_all_columns_even_if_they_were_left_out():
     table = metrics_table(rows((0, 0.9, 3.0)))
     assert dict(table.schema) == {name: kind() for name, kind in METRICS.items()}

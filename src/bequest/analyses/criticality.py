@@ -4,8 +4,9 @@ Source: Neyshabur et al. 2020 (claim: higher modules are more critical); Chatter
 al. 2022 (rewinding and re-randomising). One module i is changed, all others are final.
 
 `rewind_error`: the objective with the module at its start; `rerandomised_error`: with a fresh draw of its init;
-`path_error`: with it at a checkpoint (x = distance from the start). `move` = ||theta_F - theta_0||, the size of what
-was taken back, over parameters (n of them); `move_relative` in units of the start's norm. Compare drops with it beside.
+`path_error`: with it at a checkpoint (column `checkpoint`; x = distance from the start). `move` = ||theta_F -
+theta_0||, the size of what was taken back, over parameters (n of them); `move_relative` in units of the start's norm.
+Compare drops with it beside. Column `end`: which weights of the run are final, the `last` or the `best`.
 
 `mu` = least d(a)^2 / sigma^2 over positions a of the path and normal noise sigma, both 0..1, at which the expected
 objective is at or below `tolerance`; d(a) is the distance from the start (a * move on the straight line), x is d at the
@@ -26,7 +27,7 @@ n counts examples, for `move` parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -34,15 +35,17 @@ from torch import nn
 
 from bequest.analyses.groups import ranged, rank_correlation
 from bequest.analyses.intervals import Interval, mean_interval, share_interval
+from bequest.analyses.module_charts import EVERY, mus, rewound, rises
 from bequest.analyses.pairs import ARMS, arm, replicas
 from bequest.analyses.result import Result, table
-from bequest.analyses.verdict import Status, Verdict, judge_targets, trained_accuracy
+from bequest.analyses.verdict import MISSING_RUN, Status, Verdict, judge_targets, trained_accuracy
 from bequest.evaluation import tasks
 from bequest.evaluation.batches import Batches, walk
 from bequest.evaluation.batchnorm import has_batchnorm
 from bequest.evaluation.chance import chance_accuracy
 from bequest.evaluation.perturbation import Objective
-from bequest.evaluation.valleys import Measured, Network, Protocol, measured
+from bequest.evaluation.tolerance import PRECISION
+from bequest.evaluation.valleys import Measured, Network, Protocol, measured, named
 from bequest.models.head import head_name
 from bequest.models.order import modules as ordered
 from bequest.training.seeds import fold
@@ -57,11 +60,18 @@ NAIVE = "BatchNorm's statistics moved with the module and were not refitted: pas
 LEAST_REPLICAS = 3
 RULE = (
     "Spearman's rank correlation with depth, a number a replica, of mu and of the error after rewinding, on the direct "
-    "path; for fine-tuned models without the head, which is new and so always critical. The trend is upward if both "
-    "95 % intervals are above 0. Holds if it is so for fine-tuned models and random inits; under conditions if for "
-    "fine-tuned models alone; does not hold if for them both intervals are below 0. At least 3 replicas. The interval "
+    "path to the last weights; for fine-tuned models without the head, which is new and so always critical. The trend "
+    "is upward if both 95 % intervals are above 0. Holds if it is so for fine-tuned models and random inits; under "
+    "conditions if for fine-tuned models alone, or if on another path or to another end a mean correlation has the "
+    "other sign; does not hold if for fine-tuned models both intervals are below 0. At least 3 replicas. The interval "
     "is that of mu."
 )
+WAYS = {  # path and end -> in words
+    ("direct", "last"): "straight to the last weights",
+    ("direct", "best"): "straight to the best weights",
+    ("checkpoints", "last"): "through checkpoints to the last weights",
+    ("checkpoints", "best"): "through checkpoints to the best weights",
+}
 
 Trend = dict[str, Interval]
 
@@ -75,15 +85,17 @@ def criticality(
     tolerance: float | None = None,
     task: str | tasks.Loss | tasks.Task = "classification",
     objective: Objective = "error",
-    path: Literal["direct"] | Sequence[Weights] = "direct",
+    path: Literal["direct"] | Sequence[Weights] | Mapping[str, Weights] = "direct",
     modules: Sequence[Module] | None = None,
     draws: int = 10,
     seed: int = 0,
     rerandomised: Weights | Callable[[int], Weights] | None = None,
     calibration: Batches | None = None,
+    precision: float = PRECISION,
     cache_bytes: int = 2**30,
     name: str = "final",
     split: str | None = None,
+    end: str | None = None,
 ) -> Result:
     """Measure how critical each module of a trained network is.
 
@@ -96,28 +108,31 @@ def criticality(
         tolerance: highest objective accepted, absolute; None takes 1.01 times the final one.
         task: name of a task, a task, or a loss (outputs, targets) -> mean loss.
         objective: the task's error or its loss.
-        path: straight from start to end; or the checkpoints in between, in order.
+        path: straight from start to end; or the checkpoints in between, in order, with or without names.
         modules: units in order of execution; None finds them.
         draws: of noise, for the expectation; 0 leaves mu out and only exchanges modules.
         seed: of the noise and of `rerandomised`.
         rerandomised: weights of another init, or a function seed -> such weights.
         calibration: training data to refit BatchNorm on, for each change and draw (slow); None is naive.
+        precision: of mu, relative; a coarser one takes fewer passes.
         cache_bytes: bound on the activations kept between evaluations; a quarter as much may hold noise.
         name: what the run is called in the rows (`finetune/0`).
         split: which split the batches are, for the rows.
+        end: which end of the run the final weights are (`last`, `best`), for the rows.
 
     Returns:
         The rows; metrics as described at the top of this file.
 
     Raises:
-        ValueError: if weights do not fit, or draws is negative.
+        ValueError: if weights do not fit, draws is negative, or the precision is not above 0.
     """
-    if draws < 0:
-        raise ValueError(f"draws must be 0 or more, got {draws}")
+    if draws < 0 or not precision > 0:
+        raise ValueError(f"draws must be 0 or more and the precision above 0, got {draws} and {precision}")
     if isinstance(path, str) and path != "direct":
         raise ValueError(f"path is 'direct' or a list of checkpoints, not {path!r}")
+    between = {} if isinstance(path, str) else named(path)
     redrawn = rerandomised(seed) if callable(rerandomised) else rerandomised
-    points = [initial, *([] if isinstance(path, str) else path), final]
+    points = [initial, *between.values(), final]
     for other in [*points[:-1], *([] if redrawn is None else [redrawn])]:
         check_alike(final, other)
     units = list(modules) if modules is not None else ordered(model, next(iter(walk(batches)))[0])
@@ -129,9 +144,11 @@ def criticality(
         batches,
         units,
         protocol,
+        straight=isinstance(path, str),
         tolerance=tolerance,
         redrawn=redrawn,
         seeds=seeds if draws else None,
+        precision=precision,
     )
     note = NAIVE if has_batchnorm(model) and calibration is None else None
     shares = protocol.task.name == "classification" and objective == "error"
@@ -139,8 +156,8 @@ def criticality(
     if protocol.task.name == "classification":
         rows.append(_row("*", "chance_accuracy", *chance_accuracy(batches), unit="share"))
     for one in network.modules:
-        rows += _module_rows(one, network.examples, note, shares)
-    shared = {"a": name, "split": split, "path": "direct" if len(points) == 2 else "checkpoints"}
+        rows += _module_rows(one, network.examples, note, shares, list(between))
+    shared = {"a": name, "split": split, "path": "direct" if isinstance(path, str) else "checkpoints", "end": end}
     return Result(NAME, table(NAME, _completed(rows, model, units, shared)))
 
 
@@ -157,7 +174,9 @@ def _network_rows(network: Network, note: str | None, tolerance: float | None) -
         yield _row("*", "mu_sum", total, n, note=note)
 
 
-def _module_rows(one: Measured, n: int, note: str | None, shares: bool) -> Iterator[dict[str, Any]]:
+def _module_rows(
+    one: Measured, n: int, note: str | None, shares: bool, between: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """The numbers about one module."""
     name = one.unit.name
     move = one.lengths[-1]
@@ -169,7 +188,7 @@ def _module_rows(one: Measured, n: int, note: str | None, shares: bool) -> Itera
             kind, _, place = label.partition(" ")
             row = _row(name, f"{kind}_error{suffix}", value, n, note=note, unit="share" if shares else "loss")
             if place:
-                row["x"] = one.lengths[int(place)]
+                row |= {"x": one.lengths[int(place)], "checkpoint": between[int(place) - 1]}
             if shares:
                 interval = share_interval(round(value * n), n)
                 row |= {"low": interval.low, "high": interval.high}
@@ -226,19 +245,26 @@ def verdict(rows: pl.DataFrame) -> tuple[Verdict, ...]:
 
 def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     """Apply the rule to the rows of one target."""
-    rows = rows.filter(path="direct")
-    arms = replicas(rows["a"].unique(maintain_order=True))
+    ways = {way: _of(rows, *way) for way in WAYS}
+    rows, arms, trends = _trends(ways.pop(("direct", "last")))
     if "finetune" not in arms:
         return None
-    trends = {which: _trend(rows, arms[which]) for which in ("finetune", "randinit") if which in arms}
     words = {"finetune": "fine-tuned models without the head", "randinit": "random inits"}
     numbers = "; ".join(f"in {words[which]} {_told(trend)}" for which, trend in trends.items())
+    others, agreed = _others(ways, trends)
     first = next(iter(trends["finetune"].values()), Interval(math.nan, None, None, 0))
     n = min(len(names) for which, names in arms.items() if which in trends)
 
     def say(status: Status, sentence: str) -> Verdict:
         return Verdict(
-            "C9", status, f"{sentence}: rank correlation with depth {numbers}.", RULE, n, first.low, first.high, target
+            "C9",
+            status,
+            f"{sentence}: rank correlation with depth {numbers}{others}.",
+            RULE,
+            n,
+            first.low,
+            first.high,
+            target,
         )
 
     if not _trained(rows, arms["finetune"]):
@@ -253,7 +279,40 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         return say("holds under conditions", "Of fine-tuned models; random inits cannot be judged")
     if not _upward(trends["randinit"]):
         return say("holds under conditions", "Of fine-tuned models, but not of random inits")
+    if not agreed:
+        return say("holds under conditions", "Higher modules are more critical, but not by every way to measure it")
     return say("holds", "Higher modules are more critical")
+
+
+def _of(rows: pl.DataFrame, path: str, end: str) -> pl.DataFrame:
+    """The rows of one path and end; an end without a name is the last."""
+    rows = rows.filter(path=path)
+    return rows.filter(pl.col("end").fill_null("last") == end) if "end" in rows.columns else rows.filter(end == "last")
+
+
+def _trends(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, list[str]], dict[str, Trend]]:
+    arms = replicas(rows["a"].unique(maintain_order=True))
+    return rows, arms, {which: _trend(rows, arms[which]) for which in ("finetune", "randinit") if which in arms}
+
+
+def _others(ways: Mapping[tuple[str, str], pl.DataFrame], trends: Mapping[str, Trend]) -> tuple[str, bool]:
+    """Say whether the other paths and ends agree: the same signs of the mean correlations."""
+    same: list[str] = []
+    other: list[str] = []
+    for way, rows in ways.items():
+        found = _trends(rows)[2]
+        values = [
+            (one.value, trends[which][metric].value)
+            for which, trend in found.items()
+            for metric, one in trend.items()
+            if metric in trends.get(which, {})
+        ]
+        if values:
+            agree = all((a > 0) == (b > 0) and (a < 0) == (b < 0) for a, b in values)
+            numbers = ", ".join(format(trend["mu"].value, "+.2f") for trend in found.values() if "mu" in trend)
+            (same if agree else other).append(WAYS[way] + (f" ({numbers} of mu)" if numbers else ""))
+    said = f"; the same {' and '.join(same)}" if same else ""
+    return said + (f"; otherwise {' and '.join(other)}" if other else ""), not other
 
 
 def _trend(rows: pl.DataFrame, runs: Sequence[str]) -> Trend:
@@ -290,18 +349,19 @@ def _trained(rows: pl.DataFrame, runs: Sequence[str]) -> bool:
 
 
 def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
-    """Draw mu of each module, and below it the rise of the error after rewinding and re-randomising, with the move.
+    """Draw mu of each module, the rise of the error with it exchanged, and, of checkpoints, that of rewinding to each.
 
     Args:
         rows: the rows of this analysis, of one target.
 
     Returns:
-        The chart, a dot a run. mu of 0 and of inf stand at the edges in other shapes; the numbers at the right are the
-        mean size of the move of each arm.
+        The chart: for each path and end a panel of mu, a dot a run, where 0 and inf stand at the edges in other shapes;
+        for each end one of the rises, with the mean size of the move of each arm at the right; and for each end and arm
+        a table of module by checkpoint, rewound to it, with the re-randomised module as its last column.
     """
     import altair as alt
 
-    rows = rows.filter(pl.col("path") == ("direct" if "direct" in rows["path"] else "checkpoints"))
+    rows = rows.filter(pl.col("metric") != MISSING_RUN)
     names = pl.Series("arm", [arm(a) for a in rows["a"]], dtype=pl.String)
     rows = rows.with_columns(names.map_elements(lambda one: one if one in ARMS else "other", return_dtype=pl.String))
     present = [name for name in ARMS if name in set(rows["arm"])]
@@ -312,84 +372,25 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
         legend=alt.Legend(orient="top"),
         scale=alt.Scale(domain=present, range=[ARMS[name] for name in present]),
     )
-    y = alt.Y("module:N", title=None, sort=modules)
-    lower = _errors(rows, colour, y, present)
-    mu = _placed(rows.filter(metric="mu"))
-    if mu.is_empty():
-        whole: altair.TopLevelMixin = lower
-        return whole
-    shapes = alt.Scale(
-        domain=["found", "0: rewinding is accepted", "inf: nothing is"],
-        range=["circle", "triangle-left", "triangle-right"],
-    )
-    upper = (
-        alt.Chart(mu)
-        .mark_point(filled=True, size=60, opacity=0.7)
-        .encode(
-            alt.X("shown:Q", title="criticality mu", axis=alt.Axis(tickCount=5), scale=alt.Scale(type="log")),
-            y,
-            colour,
-            alt.Shape("kind:N", title=None, legend=alt.Legend(orient="bottom", columns=1), scale=shapes),
-            tooltip=["a:N", "module:N", alt.Tooltip("mu:N", title="mu")],
-        )
-        .properties(width=230, height={"step": 16})
-    )
-    both: altair.TopLevelMixin = alt.vconcat(upper, lower).resolve_scale(shape="independent")
-    return both
-
-
-def _placed(mu: pl.DataFrame) -> pl.DataFrame:
-    """Give mu a place on a logarithmic axis: 0 and inf a decade beyond the others."""
-    positive = [value for value in mu["value"] if 0 < value < math.inf] or [1.0]
-    edges = {0.0: min(positive) / 10, math.inf: max(positive) * 10}
-    kinds = {0.0: "0: rewinding is accepted", math.inf: "inf: nothing is"}
-    values = mu["value"].to_list()
-    return mu.select("a", "arm", "module").with_columns(
-        pl.Series("shown", [edges.get(value, value) for value in values], dtype=pl.Float64),
-        pl.Series("kind", [kinds.get(value, "found") for value in values], dtype=pl.String),
-        pl.Series("mu", [f"{value:.3g}" for value in values], dtype=pl.String),
-    )
-
-
-def _errors(rows: pl.DataFrame, colour: Any, y: Any, present: Sequence[str]) -> Any:
-    """The panel of exchanged modules."""
-    import altair as alt
-
-    kinds = {"rewind_error": "rewound", "rerandomised_error": "re-randomised"}
-    final = rows.filter(metric="final_error").select("a", "split", final="value")
-    data = rows.filter(pl.col("metric").is_in(list(kinds))).join(final, on=["a", "split"], nulls_equal=True)
-    data = data.select(
-        "a", "arm", "module", "value", rise=pl.col("value") - pl.col("final"), kind=pl.col("metric").replace(kinds)
-    )
-    shapes = alt.Scale(domain=list(kinds.values()), range=["circle", "cross"])
-    percent = rows.filter(metric="rewind_error")["unit"].to_list()[:1] == ["share"]
-    axis_title = (
-        "error with the module exchanged minus final" if percent else "loss with the module exchanged minus final"
-    )
-    dots = (
-        alt.Chart(data)
-        .mark_point(filled=True, size=60, opacity=0.7)
-        .encode(
-            alt.X("rise:Q", title=axis_title, axis=alt.Axis(format="~%") if percent else alt.Axis()),
-            y,
-            colour,
-            alt.Shape("kind:N", title=None, legend=alt.Legend(orient="bottom"), scale=shapes),
-            tooltip=["a:N", "module:N", "kind:N", alt.Tooltip("value:Q", title="error", format=".3f")],
-        )
-    )
-    moves = rows.filter(metric="move").group_by("module", "arm", maintain_order=True).agg(pl.col("value").mean())
-    moves = moves.with_columns(move=pl.col("value").map_elements(lambda one: f"{one:.3g}", return_dtype=pl.String))
-    texts = [
-        alt.Chart(moves.filter(arm=name))
-        .mark_text(align="right")
-        .encode(
-            y,
-            colour,
-            x=alt.value(275 + 42 * place),
-            text="move:N",
-            tooltip=["arm:N", "module:N", alt.Tooltip("move:N", title="mean size of the move")],
-        )
-        for place, name in enumerate(present)
+    y = alt.Y("module:N", title=None, sort=modules, axis=alt.Axis(**EVERY))
+    ways = {way: found for way in WAYS if not (found := _of(rows, *way)).is_empty()}
+    ends = {end: next(found for way, found in ways.items() if way[1] == end) for _, end in ways}
+    told = {way: WAYS[way] if len(ways) > 1 else "" for way in ways}
+    parts: list[Any] = []
+    searched = {way: own.filter(metric="mu") for way, own in ways.items()}
+    if panels := [mus(mu, colour, y, told[way]) for way, mu in searched.items() if not mu.is_empty()]:
+        parts.append(alt.vconcat(*panels))
+    parts += [
+        rises(own, colour, y, present, f"from the {end} weights" if len(ends) > 1 else "") for end, own in ends.items()
     ]
-    above = alt.TitleParams("at the right: size of the move", anchor="end", fontSize=11, fontWeight="normal", offset=2)
-    return alt.layer(dots, *texts).properties(width=230, height={"step": 16}, title=above)
+    tables = [
+        rewound(ways["checkpoints", end].filter(arm=which), modules, ", ".join([which, *[end] * (len(ends) > 1)]))
+        for end in ends
+        for which in present
+        if ("checkpoints", end) in ways and which in set(ways["checkpoints", end]["arm"])
+    ]
+    drawn = alt.vconcat(*parts).resolve_scale(shape="independent")
+    if tables:
+        drawn = alt.vconcat(drawn, alt.vconcat(*tables)).resolve_scale(color="independent")
+    whole: altair.TopLevelMixin = drawn
+    return whole

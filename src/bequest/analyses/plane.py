@@ -3,8 +3,8 @@
 Source: Neyshabur et al. 2020, section 3.4 (pictures of a basin); Garipov et al. 2018 (the plane through three points).
 `error` (0..1) and `loss` over a grid of the plane; `x` and `y` are distances in weight space from the first corner, at
 right angles. BatchNorm is refitted at every point. Points with `measured` false (n = 0) were interpolated: a coarse
-grid is refined only where the contour `level` (of the loss on the first split) passes or the surface is rough, within
-a `budget` of points (see `bequest.evaluation.refinement`).
+grid is refined only where the contour `level` of the loss on the first split passes or the surface is rough, within a
+`budget` of points (see `bequest.evaluation.refinement`). On other splits `level` is the median of what was measured.
 
 `corner` rows give the place of the three weights, with loss and error there in `corner_loss` and `corner_error`;
 `trajectory` rows those of checkpoints, in their order (`step`), projected: their value is the distance from the plane.
@@ -17,7 +17,7 @@ seems to walk on the surface.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch import nn
 
 from bequest.analyses.pairs import ARMS, arm
 from bequest.analyses.result import Result, table
-from bequest.analyses.verdict import Verdict
+from bequest.analyses.verdict import MISSING_RUN, Verdict
 from bequest.evaluation import tasks
 from bequest.evaluation.batches import Batches
 from bequest.evaluation.contours import contour
@@ -49,12 +49,13 @@ def plane(
     corners: Mapping[str, Weights],
     batches: Batches | Mapping[str, Batches],
     *,
-    trajectories: Mapping[str, Sequence[Weights]] | None = None,
+    trajectories: Mapping[str, Iterable[Weights]] | None = None,
     calibration: Batches | None = None,
     task: str | tasks.Loss | tasks.Task = "classification",
     points: int = 17,
     budget: float = 1 / 3,
     levels: Sequence[float] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Result:
     """Measure loss and error over the plane through three weights.
 
@@ -62,12 +63,13 @@ def plane(
         model: the network to run them in; it is left as it was.
         corners: three names -> weights of the model's shapes; the first gets (0, 0), the second lies on the x axis.
         batches: (inputs, targets) to measure on; or split -> such batches.
-        trajectories: name -> weights in order of training, drawn where they are nearest to the plane.
+        trajectories: name -> weights in order of training, drawn where they are nearest to the plane; walked once.
         calibration: training data for BatchNorm's statistics; never the data that is measured.
         task: name of a task, a task, or a loss (outputs, targets) -> mean loss.
         points: points a side. There is something to save where points - 1 has factors of two: 9, 17, 25, 33.
         budget: largest share of the points that is measured, 0..1; 1 measures them all.
         levels: of the loss, where contours are looked for; None takes the median of the coarse grid.
+        notes: corner -> what it is, for its rows.
 
     Returns:
         The rows; metrics as described at the top of this file.
@@ -98,11 +100,17 @@ def plane(
             go([float(k == j) for j in range(3)], None)
             at_corners.append(protocol.here())
     base = {"a": " + ".join(corners), "module": "*", "note": protocol.note}
-    rows: list[dict[str, Any]]
-    rows = [{**base, "metric": "level", "value": level, "unit": protocol.units["loss"]} for level in surface.levels]
+    rows: list[dict[str, Any]] = []
+    for split in protocol.splits:
+        chosen = split == first or levels is not None
+        contours = surface.levels if chosen else [_median([point[split].means()[0] for point in found.values()])]
+        about = {**base, "metric": "level", "split": split, "unit": protocol.units["loss"]}
+        rows += [{**about, "value": _finite(level)} for level in contours]
     for name, (x, y), point in zip(corners, laid.places, at_corners, strict=True):
-        rows.append({**base, "b": name, "metric": "corner", "x": x, "y": y, "value": 0.0, "unit": "L2"})
-        rows += _numbers({**base, "b": name, "x": x, "y": y}, point, protocol, "corner_")
+        said = "; ".join(note for note in ((notes or {}).get(name), protocol.note) if note) or None
+        here = {**base, "b": name, "x": x, "y": y, "note": said}
+        rows.append({**here, "metric": "corner", "value": 0.0, "unit": "L2"})
+        rows += _numbers(here, point, protocol, "corner_")
     for name, path in paths.items():
         for step, (x, y, off) in enumerate(path):
             place = {"x": x, "y": y, "value": off, "step": step, "unit": "L2"}
@@ -160,6 +168,11 @@ def _surfaces(
                     }
 
 
+def _median(values: Sequence[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.median(known)) if known else math.nan
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -177,34 +190,39 @@ def verdict(rows: pl.DataFrame) -> tuple[Verdict, ...]:
 
 
 def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
-    """Draw each plane as bands of loss with its contour, corners and trajectories; of several splits the test split.
+    """Draw each plane as bands of loss with its contour, corners and trajectories, a panel a plane and split.
 
     Args:
         rows: the rows of this analysis.
 
     Returns:
-        The chart, a panel a plane and target.
+        The chart; of each plane the panels of its splits stand side by side.
     """
     import altair as alt
 
-    panels = rows.partition_by("target", "a", maintain_order=True)
-    if len(panels) == 1:
-        single: altair.TopLevelMixin = _panel(panels[0]).properties(width="container", height=340)
+    lines: list[tuple[str, list[tuple[str | None, Any]]]] = []
+    for part in rows.filter(pl.col("metric") != MISSING_RUN).partition_by("target", "a", maintain_order=True):
+        splits = part.filter(metric="loss")["split"].unique(maintain_order=True).to_list()
+        title = ", ".join(word for word in (part["target"][0], part["a"][0]) if word)
+        lines.append((title, [(split, _panel(part, split)) for split in splits]))
+    if len(lines) == 1 and len(lines[0][1]) == 1:
+        single: altair.TopLevelMixin = lines[0][1][0][1].properties(width="container", height=340)
         return single
-    titles = [", ".join(name for name in (part["target"][0], part["a"][0]) if name) for part in panels]
-    small = [
-        _panel(part).properties(width=290, height=260, title=name) for part, name in zip(panels, titles, strict=True)
-    ]
-    several: altair.TopLevelMixin = alt.concat(*small, columns=2).resolve_scale(color="independent")
+    drawn = []
+    for title, panels in lines:
+        if len(panels) == 1:
+            drawn.append(panels[0][1].properties(width=290, height=260, title=title))
+            continue
+        small = [panel.properties(width=165, height=165, title=split or "") for split, panel in panels]
+        drawn.append(alt.hconcat(*small, title=title).resolve_scale(color="independent"))
+    several: altair.TopLevelMixin = alt.vconcat(*drawn).resolve_scale(color="independent")
     return several
 
 
-def _panel(rows: pl.DataFrame) -> Any:
-    """One plane."""
+def _panel(rows: pl.DataFrame, split: str | None) -> Any:
+    """One plane on one split."""
     import altair as alt
 
-    splits = rows.filter(metric="loss")["split"].drop_nulls().unique().sort().to_list()
-    split = "test" if "test" in splits else (splits[0] if splits else None)
     surface = rows.filter(metric="loss").filter(pl.col("split").eq_missing(pl.lit(split, pl.String)))
     xs, ys = (surface[axis].unique().sort().to_list() for axis in ("x", "y"))
     half = {"x": (xs[1] - xs[0]) / 2, "y": (ys[1] - ys[0]) / 2}
@@ -237,9 +255,10 @@ def _panel(rows: pl.DataFrame) -> Any:
         )
     )
     grid = surface.sort("y", "x")["value"].fill_null(math.nan).to_numpy().reshape(len(ys), len(xs))
+    own = pl.col("split").eq_missing(pl.lit(split, pl.String))
     pieces = [
         dict(zip(("x", "y", "x2", "y2"), piece, strict=True))
-        for level in rows.filter(metric="level")["value"]
+        for level in rows.filter(own, pl.col("metric") == "level")["value"].drop_nulls()
         for piece in contour(grid, xs, ys, level)
     ]
     layers: list[Any] = [picture]

@@ -15,7 +15,7 @@ distances of two runs differ; compare shapes, and widths relative to the paramet
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -23,12 +23,13 @@ import torch
 from torch import nn
 
 from bequest.analyses.intervals import mean_interval
+from bequest.analyses.module_charts import heatmap
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict
 from bequest.evaluation import tasks
 from bequest.evaluation.batches import Batches, walk
 from bequest.evaluation.perturbation import Objective
-from bequest.evaluation.valleys import Protocol, sampled
+from bequest.evaluation.valleys import Protocol, named, sampled
 from bequest.models.order import modules as ordered
 from bequest.training.seeds import fold
 from bequest.weights.algebra import Weights, check_alike
@@ -50,7 +51,7 @@ def valley(
     *,
     points: int = 6,
     sigmas: Sequence[float] | None = None,
-    path: Literal["direct"] | Sequence[Weights] = "direct",
+    path: Literal["direct"] | Sequence[Weights] | Mapping[str, Weights] = "direct",
     draws: int = 3,
     task: str | tasks.Loss | tasks.Task = "classification",
     objective: Objective = "error",
@@ -71,7 +72,8 @@ def valley(
         chosen: names of the modules.
         points: positions on the straight line, the ends included, at least 2.
         sigmas: noise in units of a parameter; None: 0 to 2 times the root mean square of the module's final parameters.
-        path: straight from start to end; or the checkpoints in between, in order (then `points` is not used).
+        path: straight from start to end; or the checkpoints in between, in order, with or without names (then
+            `points` is not used).
         draws: of noise, at least 1.
         task: name of a task, a task, or a loss (outputs, targets) -> mean loss.
         objective: the task's error or its loss.
@@ -91,8 +93,9 @@ def valley(
     """
     if points < 2 or draws < 1:
         raise ValueError(f"a valley needs at least 2 points and 1 draw; got {points} and {draws}")
-    between = [] if isinstance(path, str) else list(path)
-    for other in (initial, *between):
+    straight = isinstance(path, str)
+    between = {} if isinstance(path, str) else named(path)
+    for other in (initial, *between.values()):
         check_alike(final, other)
     units = list(modules) if modules is not None else ordered(model, next(iter(walk(batches)))[0])
     known = {unit.name: unit for unit in units}
@@ -100,10 +103,10 @@ def valley(
         if module not in known:
             raise KeyError(f"the network has no module {module!r}; it has {', '.join(known)}")
     seeds = {module: [fold(seed, module, draw) for draw in range(draws)] for module in chosen}
-    positions = None if between else [place / (points - 1) for place in range(points)]
+    positions = [place / (points - 1) for place in range(points)] if straight else None
     rows: list[dict[str, Any]] = []
     protocol = Protocol(tasks.task(task), objective, calibration, cache_bytes)
-    wide = [initial, *between, final]
+    wide = [initial, *between.values(), final]
     scales = {module: _scale(final, known[module]) for module in chosen}
     widths = {module: sigmas if sigmas is not None else [one * scales[module] for one in SIGMAS] for module in chosen}
     for module, distance, sigma, values, n in sampled(model, wide, batches, units, protocol, seeds, widths, positions):
@@ -122,7 +125,7 @@ def valley(
                 "high": mean.high,
                 "n": n,
                 "unit": "share" if protocol.task.name == "classification" and objective == "error" else "loss",
-                "path": "checkpoints" if between else "direct",
+                "path": "direct" if straight else "checkpoints",
             }
         )
     return Result(NAME, table(NAME, rows))
@@ -149,45 +152,45 @@ def verdict(rows: pl.DataFrame) -> tuple[Verdict, ...]:
 
 
 def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
-    """Draw a picture for each run and module: distance from the start by noise, the objective as colour.
+    """Draw a picture for each module, run and path: distance from the start by noise, the objective as colour.
 
     Args:
         rows: the rows of this analysis.
 
     Returns:
-        The chart; all pictures share one scale of colour.
+        The chart; runs stand side by side, and all pictures share one scale of colour.
     """
     import altair as alt
 
+    rows = rows.filter(metric="valley")
     share = rows["unit"].to_list()[:1] == ["share"]
-    pictures = []
-    for part in rows.partition_by("a", "module", "path", maintain_order=True):
-        distances, noises = part["x"].unique().sort(), part["sigma"].unique().sort()
-        data = part.select(
-            "a",
-            "module",
-            "value",
-            distance=pl.col("x").map_elements(lambda one: f"{one:.3g}", return_dtype=pl.String),
-            noise=pl.col("sigma").map_elements(lambda one: f"{one:.3g}", return_dtype=pl.String),
-        )
-        title = ", ".join([part["a"][0], part["module"][0], *(["checkpoints"] if part["path"][0] != "direct" else [])])
-        pictures.append(
-            alt.Chart(data)
-            .mark_rect()
-            .encode(
-                alt.X(
-                    "distance:N", title="distance from the start (parameter)", sort=[f"{one:.3g}" for one in distances]
-                ),
-                alt.Y("noise:N", title="sigma (parameter)", sort=[f"{one:.3g}" for one in noises][::-1]),
-                alt.Color(
-                    "value:Q",
-                    title="error" if share else "loss",
-                    scale=alt.Scale(scheme="viridis", reverse=False),
-                    legend=alt.Legend(format="~%") if share else alt.Legend(),
-                ),
-                tooltip=["a:N", "module:N", "distance:N", "noise:N", alt.Tooltip("value:Q", format=".3f")],
+    noise = "sigma_relative" if rows["sigma_relative"].is_not_null().all() else "sigma"
+    lines: list[Any] = []
+    for line in rows.partition_by("target", "module", "path", maintain_order=True):
+        pictures = []
+        for part in line.partition_by("a", maintain_order=True):
+            distances, noises = _words(part["x"]), _words(part[noise])
+            data = part.with_columns(
+                distance=part["x"].replace_strict(distances, return_dtype=pl.String),
+                noise=part[noise].replace_strict(noises, return_dtype=pl.String),
             )
-            .properties(width=200, height=160, title=title)
-        )
-    drawn: altair.TopLevelMixin = alt.concat(*pictures, columns=2) if len(pictures) > 1 else pictures[0]
+            picture = heatmap(
+                data.select("a", "module", "sigma", "value", "n", "distance", "noise"),
+                ("distance", "distance from the start", list(distances.values())),
+                ("noise", "noise (relative)" if noise != "sigma" else "sigma", list(noises.values())[::-1]),
+                "error" if share else "loss",
+                share=share,
+                tooltip=["a:N", "module:N", "distance:N", "noise:N", alt.Tooltip("sigma:Q", format=".3g")],
+            )
+            words = [part["a"][0], part["module"][0], *["checkpoints"] * (part["path"][0] != "direct")]
+            pictures.append(picture.properties(width=150, height=110, title=", ".join(words)))
+        lines.append(alt.hconcat(*pictures) if len(pictures) > 1 else pictures[0])
+    drawn: altair.TopLevelMixin = alt.vconcat(*lines) if len(lines) > 1 else lines[0]
     return drawn
+
+
+def _words(numbers: pl.Series) -> dict[float, str]:
+    """Write numbers with as few digits as tell them apart, in ascending order."""
+    values = numbers.unique().sort().to_list()
+    written = ([f"{value:.{digits}g}" for value in values] for digits in range(2, 18))
+    return dict(zip(values, next(one for one in written if len(set(one)) == len(values)), strict=True))

@@ -16,10 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-FACTORS = 1.15, 1.009  # of sigma that count as better, first and last (mu: 1.8 percent)
+PRECISION = 0.018  # of mu, relative
+ROUGHLY = 1.15  # a factor of sigma that counts as better in the first of two rounds
+COARSE = 1.05  # with a last factor above this nothing is tried between the positions: mu is flat there
+BRACKET = 1.5  # and the largest sigma of a position is known to this factor before the others are tried
 SMALLEST = 1e-6  # of sigma: nothing tolerated there counts as nothing tolerated
 ROUNDS = 3  # of making sure; between them, others may come first
 REFINEMENTS = 2  # halvings of the step between positions around the best; mu is flat around its minimum
+HALVINGS = 8  # of the last factor: what so many of it make up is halved in three tests, and nothing is cleverer
 STEEPEST = 4  # the objective is taken to rise at most with this power of sigma (seen: 1 to 3)
 Excess = Callable[[float, float], float]  # (position, sigma) -> expected objective minus threshold; accepted up to 0
 
@@ -51,6 +55,9 @@ def widest_valley(
     room: float = 0.0,
     refine: bool = True,
     verified: Excess | None = None,
+    still: Callable[[float], float] | None = None,
+    precision: float = PRECISION,
+    first: float = 1.0,
 ) -> Valley:
     """Search for the least distance^2 / sigma^2 that is accepted.
 
@@ -62,32 +69,37 @@ def widest_valley(
         room: threshold minus the lowest objective there can be; spares tests of what cannot be accepted. 0 spares none.
         refine: try positions between the given ones, around the best.
         verified: as `excess`, and sure; what is found has passed it. None if `excess` is sure.
+        still: position -> excess without noise, which spares a search where nothing is accepted; None spares none.
+        precision: relative, above 0: mu is at most so much above the least on the given positions, if the objective
+            rises with sigma.
+        first: sigma that is tried first, 0..1; nearer to what is tolerated, fewer are.
 
     Returns:
-        What was found. Its mu is at most 1.8 percent above the least on the given positions, if the objective rises
-        with sigma.
+        What was found.
     """
-    search = _Search(excess, distance, room)
-    for factor in FACTORS:
+    search = _Search(excess, distance, room, still, math.sqrt(1 + precision), first)
+    fine = search.finest < COARSE
+    rounds = [(ROUGHLY, ROUGHLY) if fine else (search.finest, BRACKET), (search.finest, search.finest)]
+    for factor, bracket in rounds:
         if search.best is not None:
-            search.climb(search.best, factor)
+            search.climb(search.best, bracket)
         for position in _spread_out(positions):  # what is refused once stays so, as the best only gets better
-            search.improve(position, factor)
+            search.improve(position, factor, bracket)
     if search.best is None:
         return Valley(math.inf, math.nan, math.nan, math.nan, search.tests)
     step = max((b - a for a, b in pairwise(positions)), default=0.0) / 2
-    for _ in range(REFINEMENTS if refine else 0):
+    for _ in range(REFINEMENTS if refine and fine else 0):
         centre = search.best
         for position in (centre - step, centre + step):
             if 0 < position <= positions[-1] and search.best == centre:
-                search.improve(position, FACTORS[-1])
+                search.improve(position, search.finest)
         step /= 2
     for left in reversed(range(ROUNDS if verified is not None else 0)):
         assert verified is not None
         if not search.withdraw(search.best, verified):
             break
         for position in [*search.good, *_spread_out(positions)] if left else []:  # what was second may now be first
-            search.improve(position, FACTORS[-1])
+            search.improve(position, search.finest)
     if search.good[search.best][0] <= 0:
         return Valley(math.inf, math.nan, math.nan, math.nan, search.tests)
     position, sigma = search.best, search.good[search.best][0]
@@ -97,8 +109,17 @@ def widest_valley(
 class _Search:
     """Remembers, for each position, the largest sigma accepted and the smallest refused, with their excess."""
 
-    def __init__(self, excess: Excess, distance: Callable[[float], float], room: float) -> None:
-        self.excess, self.distance, self.room = excess, distance, room
+    def __init__(
+        self,
+        excess: Excess,
+        distance: Callable[[float], float],
+        room: float,
+        still: Callable[[float], float] | None,
+        finest: float,
+        first: float,
+    ) -> None:
+        self.excess, self.distance, self.room, self.still = excess, distance, room, still
+        self.finest, self.first = finest, first
         self.good: dict[float, tuple[float, float]] = {}
         self.bad: dict[float, tuple[float, float]] = {}
         self.best: float | None = None
@@ -121,10 +142,12 @@ class _Search:
             return True
         return self.room > 0 and (excess + self.room) * (sigma / refused) ** STEEPEST > self.room
 
-    def improve(self, position: float, factor: float) -> None:
-        """See whether a position beats the best by a factor in sigma; if so it becomes the best."""
+    def improve(self, position: float, factor: float, bracket: float | None = None) -> None:
+        """See whether a position beats the best by a factor in sigma; if so it becomes the best, known to a bracket."""
         if self.best is None:
-            sigma = 1.0  # from above: large noise is refused at once, and what is accepted first is the largest
+            if self.still is not None and self.still(position) > 0:
+                return
+            sigma = self.first
             while not self.test(position, sigma):
                 sigma /= 2
                 if sigma < SMALLEST:
@@ -134,7 +157,7 @@ class _Search:
             if sigma > 1 or not self.test(position, sigma):
                 return
         self.best = position
-        self.climb(position, factor)
+        self.climb(position, factor if bracket is None else bracket)
 
     def climb(self, position: float, factor: float) -> None:
         """Find the largest sigma that a position accepts, up to a factor."""
@@ -148,14 +171,16 @@ class _Search:
             if high <= factor * low:
                 return
             middle = math.sqrt(low * high)
-            if attempt < 4:  # where a straight line in log sigma crosses 0, a little below to close in from there
+            if (
+                attempt < 4 and high > low * factor**HALVINGS
+            ):  # where a straight line in log sigma crosses 0, a little below to close in from there
                 crossing = low * (high / low) ** (-below / (above - below))
                 middle = min(max(crossing / math.sqrt(factor), low * factor), high / math.sqrt(factor))
             self.good_or_bad(position, middle)
 
     def withdraw(self, position: float, verified: Excess) -> bool:
         """Make sure of the largest accepted sigma, or find a smaller one; tell whether it had to be smaller."""
-        sigma, step = self.good[position][0], FACTORS[-1]
+        sigma, step = self.good[position][0], self.finest
         if self.sure == (position, sigma) or (excess := verified(position, sigma)) <= 0:
             return False
         while excess > 0:
@@ -163,7 +188,7 @@ class _Search:
             sigma, step = sigma / step, step * step
             excess = verified(position, sigma) if sigma >= SMALLEST else 0.0
         self.good[position] = (sigma if sigma >= SMALLEST else 0.0), excess
-        while 0 < FACTORS[-1] * self.good[position][0] < self.bad[position][0]:
+        while 0 < self.finest * self.good[position][0] < self.bad[position][0]:
             sigma = math.sqrt(self.good[position][0] * self.bad[position][0])
             excess = verified(position, sigma)
             (self.good if excess <= 0 else self.bad)[position] = sigma, excess

@@ -32,8 +32,8 @@ from bequest.evaluation.perturbation import (
     road,
 )
 from bequest.evaluation.replay import Replay
-from bequest.evaluation.sequential import Seen, compared
-from bequest.evaluation.tolerance import Valley, widest_valley
+from bequest.evaluation.sequential import SLACK, Seen, compared
+from bequest.evaluation.tolerance import PRECISION, Valley, widest_valley
 from bequest.weights.algebra import Weights
 from bequest.weights.modules import Module
 
@@ -112,26 +112,30 @@ def measured(
     units: Sequence[Module],
     protocol: Protocol,
     *,
+    straight: bool,
     tolerance: float | None = None,
     redrawn: Weights | None = None,
     seeds: Mapping[str, Sequence[int]] | None = None,
+    precision: float = PRECISION,
 ) -> Network:
     """Measure all modules of a network.
 
     Args:
         model: the network; left as it was.
-        points: weights at the start, at checkpoints in between (none: the straight line), and at the end.
+        points: weights at the start, at checkpoints in between, and at the end.
         batches: (inputs, targets), the same on every walk.
         units: the modules in order of execution.
         protocol: what is measured.
+        straight: look everywhere on the line; else at the points alone.
         tolerance: highest objective accepted; None: 1.01 times the final one, 0.01 where that is 0.
         redrawn: weights of another init.
         seeds: module -> seeds of its draws of noise; None leaves the valleys out.
+        precision: of mu, relative.
 
     Returns:
         What was measured.
     """
-    direct, points = len(points) == 2, [_own(model, point) for point in points]
+    points = [_own(model, point) for point in points]
     with preserved(model), torch.inference_mode():
         put(model, points[-1])
         calibration = protocol.calibration if has_batchnorm(model) else None
@@ -155,17 +159,23 @@ def measured(
                 for one in (errors, naive)
             )
             way, valley = roads[unit.name], None
-            if seeds is not None and (own["rewind"] <= tolerance or not max(way.lengths)):
-                reached = own["rewind"] <= tolerance
-                valley = (
-                    Valley(0.0, 0.0, math.nan, 0.0, 0) if reached else Valley(math.inf, math.nan, math.nan, math.nan, 0)
-                )
+            # a module whose parameters did not move is at its end at no distance, whatever its statistics did
+            reached = own["rewind"] if max(way.lengths) else min(own["rewind"], final)
+            if seeds is not None and (reached <= tolerance or not max(way.lengths)):
+                found_nothing = Valley(math.inf, math.nan, math.nan, math.nan, 0)
+                valley = Valley(0.0, 0.0, math.nan, 0.0, 0) if reached <= tolerance else found_nothing
             elif seeds is not None:
                 noise = Noise(
                     {n: way.points[0][n] for n in way.parameters}, seeds[unit.name], protocol.cache_bytes // 4
                 )
                 replay.hold(unit.name)
-                valley = _valley(stage, replay, way, noise, protocol, tolerance, refine=direct)
+                known = dict(
+                    zip(way.positions[1:-1], (own[f"path {k}"] for k in range(1, len(points) - 1)), strict=True)
+                )
+                known[1.0] = final
+                valley = _valley(
+                    stage, replay, way, noise, protocol, tolerance, known, straight=straight, precision=precision
+                )
             start, end = _norm(way, way.points[0]), _norm(way, way.points[-1])
             count = sum(way.points[0][n].numel() for n in way.parameters)
             found.append(Measured(unit, way.lengths, count, start, end, own, plain, valley))
@@ -219,7 +229,16 @@ def sampled(
 
 
 def _valley(
-    stage: Stage, replay: Replay, way: Road, noise: Noise, protocol: Protocol, limit: float, *, refine: bool
+    stage: Stage,
+    replay: Replay,
+    way: Road,
+    noise: Noise,
+    protocol: Protocol,
+    limit: float,
+    known: dict[float, float],
+    *,
+    straight: bool,
+    precision: float,
 ) -> Valley:
     """Search for the least mu of one module whose rewinding is not accepted."""
     # cross-entropy and error are never negative; of a caller's own loss that is not known
@@ -236,7 +255,7 @@ def _valley(
             stage.put(values, noise.draw(draw), sigma)
             stage.refit()
             if stage.calibration is None:
-                place = (number + number // draws) % batches
+                place = (draw + number // draws) % batches  # every draw meets every batch once
                 found = cell_objective(replay, place, protocol.task, protocol.objective)
             else:
                 found = mean_objective(replay, protocol.task, protocol.objective)
@@ -250,11 +269,30 @@ def _valley(
             reference[:] = [seen]
         return seen.excess
 
-    steps = [place / POSITIONS for place in range(1, POSITIONS + 1)] if refine else way.positions
+    def still(position: float) -> float:
+        """Without noise, where the objective is about lowest."""
+        if position not in known:
+            stage.put(way.at(position))
+            stage.refit()
+            known[position] = mean_objective(replay, protocol.task, protocol.objective)
+            stage.restore()
+        return known[position] - limit - SLACK * abs(limit)
+
+    steps = [place / POSITIONS for place in range(1, POSITIONS + 1)] if straight else way.positions
     steps = [step for step in steps if way.distance(step) > 0]
     room = limit - lowest if lowest is not None else 0.0
     verified = partial(looked, complete=True)
-    return widest_valley(looked, way.distance, steps, room=room, refine=refine, verified=verified)
+    return widest_valley(
+        looked,
+        way.distance,
+        steps,
+        room=room,
+        refine=straight,
+        verified=verified,
+        still=still,
+        precision=precision,
+        first=min(1.0, _norm(way, way.points[-1]) / math.sqrt(sum(tensor.numel() for tensor in noise.like.values()))),
+    )
 
 
 def _changes(way: Road, redrawn: Weights | None) -> dict[str, Values]:
@@ -263,6 +301,11 @@ def _changes(way: Road, redrawn: Weights | None) -> dict[str, Values]:
     if redrawn is not None:
         found["rerandomised"] = {name: redrawn[name] for name in way.points[0]}
     return found | {f"path {place}": point for place, point in enumerate(way.points[1:-1], 1)}
+
+
+def named(path: Sequence[Weights] | Mapping[str, Weights]) -> dict[str, Weights]:
+    """Give the checkpoints of a path their names, or their numbers from 1 on."""
+    return dict(path) if isinstance(path, Mapping) else {str(place): one for place, one in enumerate(path, 1)}
 
 
 def _own(model: nn.Module, weights: Weights) -> Weights:

@@ -49,6 +49,19 @@ class Trajectory:
         rows = self.metrics.filter(pl.col("split") == "validation").sort("error", "loss", "epoch")
         return int(rows["epoch"][0])
 
+    def way(self, end: str = "last") -> list[str]:
+        """Name the checkpoints from the start to an end in the order of training.
+
+        Args:
+            end: `last` or `best`.
+
+        Returns:
+            `step-0`, those after the epochs before the end, and the end.
+        """
+        until = self.best_epoch if end == "best" else max(self.metrics["epoch"], default=0)
+        epochs = sorted(int(name.removeprefix("epoch-")) for name in self.checkpoints if name.startswith("epoch-"))
+        return ["step-0", *(f"epoch-{epoch}" for epoch in epochs if epoch < until), end]
+
 
 def doubling_epochs(epochs: int) -> tuple[int, ...]:
     """Give the epochs 1, 2, 4, … below `epochs`: where to keep checkpoints of a pre-training."""

@@ -8,6 +8,7 @@ from bequest.study.step import Function
 FUNCTIONS: dict[str, Function] = {
     "images": Function(images.draw, version=1),
     "weights": Function(training.import_weights, version=1),
+    "given": Function(training.given_weights, version=1),
     "train": Function(training.train_run, version=1),
     "choose": Function(training.choose, version=1, tolerant=("rate ",)),
     "predict": Function(measuring.predictions, version=1),
@@ -19,8 +20,10 @@ FUNCTIONS: dict[str, Function] = {
     "block_shuffle": Function(experiments.block_shuffle, version=1, tolerant=("run/",)),
     "checkpoints": Function(experiments.checkpoints, version=1, tolerant=("run/",)),
     "basin": Function(landscape.basin, version=1, tolerant=("run/",)),
+    "plane": Function(landscape.plane, version=1, tolerant=("run/",)),
     "connectivity": Function(landscape.connectivity, version=1, tolerant=("run/",)),
     "matching": Function(landscape.matching, version=1, tolerant=("run/",)),
     "criticality": Function(parts.criticality, version=1, tolerant=("run/",)),
+    "valley": Function(parts.valley, version=1, tolerant=("run/",)),
     "spectrum": Function(parts.spectrum, version=1, tolerant=("run/",)),
 }

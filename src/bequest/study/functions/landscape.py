@@ -1,8 +1,11 @@
-"""How does a step look at the loss landscape: basins, paths, and lines between matched networks?"""
+"""How does a step look at the loss landscape: basins, planes, paths, and lines between matched networks?
+
+Arms with too few replicas are passed over; where that leaves nothing to measure, the message says what is missing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,8 @@ import torch
 from bequest.analyses import basin as basin_
 from bequest.analyses import connectivity as connectivity_
 from bequest.analyses import matching as matching_
-from bequest.analyses.pairs import arm
+from bequest.analyses import plane as plane_
+from bequest.analyses.pairs import PRETRAINED, replicas
 from bequest.analyses.result import Result
 from bequest.data.batches import batches
 from bequest.data.pack import open_packed
@@ -24,35 +28,92 @@ from bequest.study.functions.training import run_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
 from bequest.training.seeds import generator
-from bequest.weights.algebra import Weights
+from bequest.weights.algebra import Weights, mean
 
 
 def basin(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
-    """Ask of the replicas of each arm whether the set of all their mixes is a basin."""
-    splits = _splits(arguments, inputs)
+    """Ask of the replicas of each arm, control arms too, whether the set of all their mixes is a basin.
+
+    Args:
+        folder: gets `rows.parquet`.
+        arguments: `samples`, `splits`, and those of every measurement.
+        inputs: the runs and `images`.
+        context: device, progress.
+
+    Raises:
+        ValueError: if no arm has two replicas.
+    """
+    arms = [which for which, names in replicas(runs_among(inputs)).items() if len(names) > 1]
+    if not arms:
+        raise ValueError(f"a basin needs two replicas of an arm, and {_there(inputs)}; set arms.replicas to 3")
+    splits = _splits(arguments, inputs, arguments["splits"])
     model = empty_model(inputs, context)
-    found = [
-        basin_.basin(
+    found = []
+    for place, which in enumerate(arms):
+        result = basin_.basin(
             model,
-            members,
+            _ends(inputs, which),
             splits,
-            calibration=splits["train"],
+            calibration=_training(arguments, inputs),
             samples=arguments["samples"],
             seed=arguments["seed"],
-        ).rows
-        for members in (_ends(inputs, which) for which in ("finetune", "randinit"))
-        if len(members) > 1
-    ]
+        )
+        found.append(result.rows)
+        context.tell((place + 1) / len(arms))
     write_result(folder, arguments, inputs, Result("basin", pl.concat(found, how="diagonal_relaxed")))
+
+
+def plane(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Measure the plane through P and two fine-tunes, and the one through two random inits and their mean start.
+
+    P is where the two fine-tunes start, on the mean: its body is theirs, its head the mean of their fresh ones.
+
+    Args:
+        folder: gets `rows.parquet`.
+        arguments: `points`, `budget`, and those of every measurement.
+        inputs: the runs and `images`.
+        context: device, progress.
+
+    Raises:
+        ValueError: if no arm has two replicas.
+    """
+    there = replicas(runs_among(inputs))
+    origins = {
+        "finetune": (PRETRAINED, "P with the mean of the two fresh heads"),
+        "randinit": ("start", "the mean of the two starts"),
+    }
+    drawn = [which for which in origins if len(there.get(which, ())) > 1]
+    if not drawn:
+        raise ValueError(f"a plane needs two replicas of an arm, and {_there(inputs)}; set arms.replicas to 2 or more")
+    model, splits = empty_model(inputs, context), _splits(arguments, inputs)
+    found = []
+    for place, which in enumerate(drawn):
+        origin, said = origins[which]
+        runs = {name: run_of(inputs[f"run/{name}"]) for name in there[which][:2]}
+        result = plane_.plane(
+            model,
+            {origin: mean([run.checkpoints["step-0"] for run in runs.values()])}
+            | {name: run.checkpoints["last"] for name, run in runs.items()},
+            splits,
+            trajectories={name: map(run.checkpoints.__getitem__, run.way()) for name, run in runs.items()},
+            calibration=splits["train"],
+            points=arguments["points"],
+            budget=arguments["budget"],
+            notes={origin: said},
+        )
+        found.append(result.rows)
+        context.tell((place + 1) / len(drawn))
+    write_result(folder, arguments, inputs, Result("plane", pl.concat(found, how="diagonal_relaxed")))
 
 
 def connectivity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Train a path between pairs of random inits."""
+    ends = _pair(inputs, "a path")
     splits = _splits(arguments, inputs)
     model = empty_model(inputs, context)
-    ends = _ends(inputs, "randinit")
+    pairs = list(combinations(ends, 2))[: arguments["pairs"]]
     found = []
-    for place, (a, b) in enumerate(list(combinations(ends, 2))[: arguments["pairs"]]):
+    for place, (a, b) in enumerate(pairs):
         result = connectivity_.connect(
             model,
             ends[a],
@@ -68,14 +129,14 @@ def connectivity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str
             names=(a, b),
         )
         found.append(result.rows)
-        context.tell((place + 1) / arguments["pairs"])
+        context.tell((place + 1) / len(pairs))
     write_result(folder, arguments, inputs, Result("connectivity", pl.concat(found, how="diagonal_relaxed")))
 
 
 def matching(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Measure the barriers between random inits raw, with channels matched, and with statistics repaired."""
+    ends = _pair(inputs, "matching")
     splits = _splits(arguments, inputs)
-    ends = _ends(inputs, "randinit")
     result = matching_.matching(
         empty_model(inputs, context),
         ends,
@@ -89,15 +150,33 @@ def matching(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
     write_result(folder, arguments, inputs, result)
 
 
+def _pair(inputs: Mapping[str, Artefact], what: str) -> dict[str, Weights]:
+    """The random inits, at least two."""
+    ends = _ends(inputs, "randinit")
+    if len(ends) < 2:
+        raise ValueError(f"{what} needs two random inits, and {_there(inputs)}; set arms.replicas to 2 or more")
+    return ends
+
+
 def _ends(inputs: Mapping[str, Artefact], which: str) -> dict[str, Weights]:
     """The last weights of an arm's replicas, without the twin of the first."""
-    names = [name for name in runs_among(inputs) if arm(name) == which and name[-1].isdigit()]
+    names = replicas(runs_among(inputs)).get(which, [])
     return {name: run_of(inputs[f"run/{name}"]).checkpoints["last"] for name in names}
 
 
-def _splits(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> dict[str, Batches]:
+def _there(inputs: Mapping[str, Artefact]) -> str:
+    return f"the runs that are there are {', '.join(runs_among(inputs))}"
+
+
+def _splits(
+    arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], splits: Sequence[str] = ("train", "test")
+) -> dict[str, Batches]:
     packed = open_packed(inputs["images"].folder)
-    return {split: evaluation_batches(packed, split, arguments) for split in ("train", "test")}
+    return {split: evaluation_batches(packed, split, arguments) for split in splits}
+
+
+def _training(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> Batches:
+    return evaluation_batches(open_packed(inputs["images"].folder), "train", arguments)
 
 
 def _shuffled_batches(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> Batches:

@@ -2,57 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 
 from bequest.analyses import criticality as criticality_
 from bequest.analyses import spectrum as spectrum_
+from bequest.analyses import valley as valley_
+from bequest.analyses.pairs import CONTROLS, replicas
 from bequest.analyses.result import Result
+from bequest.data.batches import batches
 from bequest.data.pack import open_packed
+from bequest.evaluation.batches import Batches
+from bequest.evaluation.tolerance import PRECISION
 from bequest.models.opening import open_model
 from bequest.models.order import modules
-from bequest.study.functions.images import evaluation_batches
+from bequest.study.functions.images import chosen, evaluation_batches
 from bequest.study.functions.measuring import empty_model, runs_among, write_result
 from bequest.study.functions.training import run_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
-from bequest.training.seeds import fold
+from bequest.training.seeds import fold, generator
 from bequest.weights.algebra import Weights
+from bequest.weights.modules import Module
 
 BATCH = 32  # small batches make early decisions cheaper, and bound what is cached
+LEAST, FEWEST = 8, 4  # images a batch, where there are so few of them that they would not make this many batches
 
 
 def criticality(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
-    """Rewind, re-randomise and perturb the modules of the first replicas of each arm, on the training images."""
-    packed = open_packed(inputs["images"].folder)
-    shown = evaluation_batches(packed, "train", arguments, BATCH)
+    """Rewind, re-randomise and perturb the modules of the first replicas of each arm, on training images.
+
+    Args:
+        folder: gets `rows.parquet`.
+        arguments: `replicas`, `draws`, `paths`, `ends`, `images`, `tolerance`, `precision`, and those of every
+            measurement.
+        inputs: the runs and `images`.
+        context: device, progress.
+
+    Raises:
+        ValueError: if the path of checkpoints is asked for and no run kept any.
+    """
+    shown = _training(arguments, inputs)
     model = empty_model(inputs, context)
     units = modules(model, next(iter(shown))[0])
     about = next(iter(runs_among(inputs).values())).json("run")
     fresh = open_model(about["model"], classes=len(about["classes"]), seed=fold(arguments["seed"], "rerandomise"))
-    measured = [name for name in runs_among(inputs) if name[-1].isdigit()]
-    measured = [name for name in measured if int(name.split("/")[1]) < arguments["replicas"]]
+    measured = _first(inputs, ("finetune", "randinit", *CONTROLS), arguments["replicas"])
+    ways = list(_ways(inputs, measured, arguments["paths"], arguments["ends"]))
     found = []
-    for place, name in enumerate(measured):
-        checkpoints = run_of(inputs[f"run/{name}"]).checkpoints
+    for place, (name, path, end) in enumerate(ways):
+        run = run_of(inputs[f"run/{name}"])
+        start, *between, last = run.way(end)
         result = criticality_.criticality(
             model,
-            checkpoints["step-0"],
-            checkpoints["last"],
+            run.checkpoints[start],
+            run.checkpoints[last],
             shown,
+            tolerance=arguments["tolerance"],
+            path="direct" if path == "direct" else {one: run.checkpoints[one] for one in between},
             modules=units,
             draws=arguments["draws"],
             seed=arguments["seed"],
             rerandomised=fresh.state_dict(),
+            precision=arguments.get("precision", PRECISION),
+            name=name,
+            split="train",
+            end=end,
+        )
+        found.append(result.rows)
+        context.tell((place + 1) / len(ways))
+    write_result(folder, arguments, inputs, Result("criticality", pl.concat(found, how="diagonal_relaxed")))
+
+
+def valley(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Measure the pictures of the valleys of a few modules, in the first replicas of both arms.
+
+    Args:
+        folder: gets `rows.parquet`.
+        arguments: `modules` (none: the first, the middle one and the head), `replicas`, `points`, `draws`, `paths`, and
+            those of every measurement.
+        inputs: the runs and `images`.
+        context: device, progress.
+
+    Raises:
+        ValueError: if neither arm is there, or the path of checkpoints is asked for and no run kept any.
+    """
+    shown = _training(arguments, inputs)
+    model = empty_model(inputs, context)
+    units = modules(model, next(iter(shown))[0])
+    pictured = list(arguments["modules"]) or _spread(units)
+    measured = _first(inputs, ("finetune", "randinit"), arguments["replicas"])
+    ways = list(_ways(inputs, measured, arguments["paths"], ("last",)))
+    found = []
+    for place, (name, path, end) in enumerate(ways):
+        run = run_of(inputs[f"run/{name}"])
+        start, *between, last = run.way(end)
+        result = valley_.valley(
+            model,
+            run.checkpoints[start],
+            run.checkpoints[last],
+            shown,
+            pictured,
+            points=arguments["points"],
+            path="direct" if path == "direct" else {one: run.checkpoints[one] for one in between},
+            draws=arguments["draws"],
+            modules=units,
+            seed=arguments["seed"],
             name=name,
             split="train",
         )
         found.append(result.rows)
-        context.tell((place + 1) / len(measured))
-    write_result(folder, arguments, inputs, Result("criticality", pl.concat(found, how="diagonal_relaxed")))
+        context.tell((place + 1) / len(ways))
+    write_result(folder, arguments, inputs, Result("valley", pl.concat(found, how="diagonal_relaxed")))
 
 
 def spectrum(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
@@ -65,3 +130,41 @@ def spectrum(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
     units = modules(empty_model(inputs, context), example)
     result = spectrum_.spectrum(last, modules=units, initial=start, top=arguments["top"])
     write_result(folder, arguments, inputs, Result(result.analysis, result.rows))
+
+
+def _training(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> Batches:
+    """The training images, or as many of them as are asked for."""
+    packed = open_packed(inputs["images"].folder)
+    indices, most = chosen(packed, "train", arguments), arguments.get("images")
+    if most is not None and most < len(indices):
+        order = torch.randperm(len(indices), generator=generator(arguments["seed"], "images"))
+        indices = indices[order[:most].sort().values]
+    normalise = (tuple(arguments["mean"]), tuple(arguments["std"]))
+    size = min(BATCH, max(LEAST, -(-len(indices) // FEWEST)))
+    return batches(packed, indices, batch_size=size, normalise=normalise)
+
+
+def _first(inputs: Mapping[str, Artefact], arms: tuple[str, ...], count: int) -> list[str]:
+    """The first replicas of these arms; those that failed are not made up for."""
+    there = replicas(runs_among(inputs))
+    names = [name for which in arms for name in there.get(which, []) if int(name.split("/")[1]) < count]
+    if not names:
+        raise ValueError(f"no run to measure among {', '.join(runs_among(inputs))}; the first replicas failed")
+    return names
+
+
+def _ways(
+    inputs: Mapping[str, Artefact], names: list[str], paths: list[str], ends: tuple[str, ...] | list[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Name, path and end of all that is to be measured, a run at a time."""
+    runs = {name: run_of(inputs[f"run/{name}"]) for name in names}
+    if "checkpoints" in paths and not any(len(run.way()) > 2 for run in runs.values()):
+        raise ValueError(
+            "the runs kept no checkpoints between start and end; set arms.checkpoint_epochs, or take the path `direct`"
+        )
+    yield from ((name, path, end) for name in names for end in ends for path in paths)
+
+
+def _spread(units: list[Module]) -> list[str]:
+    """The first module, the middle one and the last."""
+    return list(dict.fromkeys(units[place].name for place in (0, (len(units) - 1) // 2, -1)))

@@ -12,8 +12,8 @@ BatchNorm have no naive rows; those with it but without `calibration` have only 
 `barrier_error` and `barrier_loss` are Entezari's, the largest height above the straight line between the ends' values;
 `_frankle`, `_midpoint` and `_gsaltintas` are the other definitions (see `bequest.evaluation.barriers`), `_naive` is
 Entezari's on the naive curve. n counts examples; intervals of `error` are Wilson's. The verdict's t intervals are cut
-at 0 where they are shown: no barrier is below it. `chance_accuracy` is the share of
-the largest class.
+at 0 where they are shown: no barrier is below it. `chance_accuracy` is what guessing gives (the share of the largest
+class; an AUROC of 0.5), `classes_left_out` counts those without an AUROC.
 
 How to read it: up to 0.02 (2 points of error) counts as no barrier (Frankle et al. 2020). It speaks of the segment
 alone, in raw coordinates: permuting the channels of a network changes its line to others and not its function.
@@ -28,7 +28,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import torch
 from torch import nn
 
 from bequest.analyses.conditions import untrained
@@ -40,8 +39,9 @@ from bequest.analyses.verdict import Verdict, judge_targets
 from bequest.evaluation import tasks
 from bequest.evaluation.applied import line, preserved, put
 from bequest.evaluation.barriers import DEFINITIONS, entezari
-from bequest.evaluation.batches import Batches, walk
+from bequest.evaluation.batches import Batches
 from bequest.evaluation.batchnorm import has_batchnorm, refit_in_place
+from bequest.evaluation.chance import chance_rows
 from bequest.evaluation.predict import tallied
 from bequest.weights.algebra import Weights, check_alike
 
@@ -107,8 +107,7 @@ def barrier(
             put(model, weights)
             solutions[name] = measured.here()
     rows: list[dict[str, Any]] = []
-    if measured.task.name == "classification":
-        rows += [_chance_row(split, one) for split, one in splits.items()]
+    rows += [row for split, one in splits.items() for row in chance_rows(one, measured.task, split)]
     for a, b in chosen:
         curve = [solutions[a]]
         with line(model, ends[a], ends[b]) as go:
@@ -172,19 +171,10 @@ def _ends(model: nn.Module, endpoints: Mapping[str, Weights], pairs: Sequence[tu
     return ends
 
 
-def _chance_row(split: str | None, batches: Batches) -> dict[str, Any]:
-    """The accuracy of always guessing the largest class."""
-    targets = torch.cat([targets.cpu() for _, targets in walk(batches)])
-    row = {"metric": "chance_accuracy", "module": "*", "split": split, "n": len(targets), "unit": "share"}
-    return {**row, "value": float(targets.unique(return_counts=True)[1].max()) / len(targets)}
-
-
 def _pair_rows(
     pair: Mapping[str, str], ts: Sequence[float], curve: Sequence[Point], measured: _Protocol
 ) -> Iterator[dict[str, Any]]:
     """The curve of one pair and its barriers."""
-    classification = measured.task.name == "classification"
-    units = {"error": "share", "loss": "nats"} if classification else {"error": "loss", "loss": "loss"}
     for split, protocol in curve[0]:
         tallies = [point[split, protocol] for point in curve]
         n = tallies[0].n
@@ -192,10 +182,10 @@ def _pair_rows(
         means = [tally.means() for tally in tallies]
         values = {"error": [error for _, error in means], "loss": [loss for loss, _ in means]}
         for metric, heights in values.items():
-            row["unit"] = units[metric]
+            row["unit"] = measured.task.units[metric]
             for t, value in zip(ts, heights, strict=True):
                 at = {**row, "x": t, "metric": metric + protocol, "value": _finite(value)}
-                if metric == "error" and classification:
+                if metric == "error" and measured.task.shares:
                     share = share_interval(round(value * n), n)
                     at |= {"low": share.low, "high": share.high}
                 yield at

@@ -35,7 +35,7 @@ from bequest.analyses.verdict import Verdict, judge_targets, trained_accuracy
 from bequest.evaluation import tasks
 from bequest.evaluation.basins import Direction, Estimate, Landscape, Survey
 from bequest.evaluation.batches import Batches
-from bequest.evaluation.chance import chance_accuracy
+from bequest.evaluation.chance import chance_rows
 from bequest.evaluation.mixtures import Noise, mixture, parameter_names
 from bequest.evaluation.protocol import Protocol, splits_of
 from bequest.weights.algebra import Weights, check_alike
@@ -104,10 +104,7 @@ def basin(
     label = {"a": names[0], "b": names[1]} if len(names) == 2 else {"a": " + ".join(names), "b": None}
     base = {**label, "module": "*", "members_n": len(names)}
     rows: list[dict[str, Any]] = []
-    if chosen.name == "classification":
-        for split, one in splits.items():
-            share, n = chance_accuracy(one)
-            rows.append({**base, "metric": "chance_accuracy", "split": split, "value": share, "n": n, "unit": "share"})
+    rows += [{**base, **row} for split, one in splits.items() for row in chance_rows(one, chosen, split)]
     whole = Protocol(model, splits, chosen, calibration)
     inner = gram(weights, parameter_names(model))
     with mixture(model, weights) as go:

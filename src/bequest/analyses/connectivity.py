@@ -33,7 +33,7 @@ from bequest.evaluation import tasks
 from bequest.evaluation.barriers import entezari
 from bequest.evaluation.batches import Batches
 from bequest.evaluation.batchnorm import has_batchnorm
-from bequest.evaluation.chance import chance_accuracy
+from bequest.evaluation.chance import chance_rows
 from bequest.evaluation.mixtures import mixture, parameter_names
 from bequest.evaluation.protocol import Point, Protocol, splits_of
 from bequest.training.curves import train_curve
@@ -116,10 +116,7 @@ def connect(
                 curves[path].append(protocol.here())
     base = {"a": names[0], "b": names[1], "module": "*"}
     rows: list[dict[str, Any]] = []
-    if chosen.name == "classification":
-        for split, one in splits.items():
-            share, n = chance_accuracy(one)
-            rows.append({**base, "metric": "chance_accuracy", "split": split, "value": share, "n": n, "unit": "share"})
+    rows += [{**base, **row} for split, one in splits.items() for row in chance_rows(one, chosen, split)]
     inner = gram(controls, parameter_names(model))
     lengths = {kind: path_length(kind, inner), "line": path_length("chain", inner[[0, -1]][:, [0, -1]])}
     for path, curve in curves.items():
@@ -137,7 +134,6 @@ def _curve_rows(
     base: Mapping[str, Any], ts: Sequence[float], curve: Sequence[Point], protocol: Protocol
 ) -> Iterator[dict[str, Any]]:
     """The curve of one path and what is said of it as a whole."""
-    classification = protocol.task.name == "classification"
     for split in protocol.splits:
         tallies = [point[split] for point in curve]
         n = tallies[0].n
@@ -146,7 +142,7 @@ def _curve_rows(
             row = {**base, "split": split, "n": n, "unit": protocol.units[metric]}
             for t, value in zip(ts, values, strict=True):
                 at = {**row, "metric": metric, "x": t, "value": _finite(value)}
-                if metric == "error" and classification:
+                if metric == "error" and protocol.task.shares:
                     share = share_interval(round(value * n), n)
                     at |= {"low": share.low, "high": share.high}
                 yield at

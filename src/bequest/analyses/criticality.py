@@ -42,7 +42,7 @@ from bequest.analyses.verdict import MISSING_RUN, Status, Verdict, judge_targets
 from bequest.evaluation import tasks
 from bequest.evaluation.batches import Batches, walk
 from bequest.evaluation.batchnorm import has_batchnorm
-from bequest.evaluation.chance import chance_accuracy
+from bequest.evaluation.chance import chance_rows
 from bequest.evaluation.perturbation import Objective
 from bequest.evaluation.tolerance import PRECISION
 from bequest.evaluation.valleys import Measured, Network, Protocol, measured, named
@@ -151,12 +151,12 @@ def criticality(
         precision=precision,
     )
     note = NAIVE if has_batchnorm(model) and calibration is None else None
-    shares = protocol.task.name == "classification" and objective == "error"
+    unit = protocol.task.units["error"] if objective == "error" else "loss"
+    shares = protocol.task.shares and objective == "error"
     rows = list(_network_rows(network, note, tolerance))
-    if protocol.task.name == "classification":
-        rows.append(_row("*", "chance_accuracy", *chance_accuracy(batches), unit="share"))
+    rows += chance_rows(batches, protocol.task)
     for one in network.modules:
-        rows += _module_rows(one, network.examples, note, shares, list(between))
+        rows += _module_rows(one, network.examples, note, shares, unit, list(between))
     shared = {"a": name, "split": split, "path": "direct" if isinstance(path, str) else "checkpoints", "end": end}
     return Result(NAME, table(NAME, _completed(rows, model, units, shared)))
 
@@ -175,7 +175,7 @@ def _network_rows(network: Network, note: str | None, tolerance: float | None) -
 
 
 def _module_rows(
-    one: Measured, n: int, note: str | None, shares: bool, between: Sequence[str]
+    one: Measured, n: int, note: str | None, shares: bool, unit: str, between: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """The numbers about one module."""
     name = one.unit.name
@@ -186,7 +186,7 @@ def _module_rows(
     for suffix, errors in (("", one.errors), ("_naive", one.naive)):
         for label, value in errors.items():
             kind, _, place = label.partition(" ")
-            row = _row(name, f"{kind}_error{suffix}", value, n, note=note, unit="share" if shares else "loss")
+            row = _row(name, f"{kind}_error{suffix}", value, n, note=note, unit=unit)
             if place:
                 row |= {"x": one.lengths[int(place)], "checkpoint": between[int(place) - 1]}
             if shares:

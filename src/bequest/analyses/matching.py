@@ -190,7 +190,7 @@ def _rows(
             row = {**told, "split": split, "n": n, "unit": protocol.units[metric]}
             for t, value in zip(ts, values, strict=True):
                 at = {**row, "x": t, "metric": metric + suffix, "value": _finite(value)}
-                if metric == "error" and protocol.task.name == "classification":
+                if metric == "error" and protocol.task.shares:
                     share = share_interval(round(value * n), n)
                     at |= {"low": share.low, "high": share.high}
                 yield at

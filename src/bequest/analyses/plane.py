@@ -150,7 +150,7 @@ def _surfaces(
             for place, point in found.items():
                 values[place] = point[split].means()[k]
             filled = interpolated(values, measured)
-            if protocol.task.name == "classification" and metric == "error":
+            if protocol.task.lowest == 0 and metric == "error":
                 filled = filled.clip(0, 1)  # a spline may overshoot
             for i, y in enumerate(ys):
                 for j, x in enumerate(xs):

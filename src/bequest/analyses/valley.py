@@ -124,7 +124,7 @@ def valley(
                 "low": mean.low,
                 "high": mean.high,
                 "n": n,
-                "unit": "share" if protocol.task.name == "classification" and objective == "error" else "loss",
+                "unit": protocol.task.units["error"] if objective == "error" else "loss",
                 "path": "direct" if straight else "checkpoints",
             }
         )

@@ -205,7 +205,8 @@ def cell_objective(replay: Replay, number: int, task: tasks.Task, objective: Obj
         objective: the task's error or its loss.
 
     Returns:
-        The mean over the batch, weighted so that the plain mean over batches is the mean over all examples.
+        The mean over the batch, weighted so that the plain mean over batches is the mean over all examples; right for
+        tasks that are means over examples (`Task.by_example`), and for no other.
     """
     prefix = replay.one(number)
     tally = tasks.Tally(task)
@@ -254,4 +255,4 @@ def exchanged(
                 stage.restore()
             at = at if ahead.unit is None else ahead  # a module that is run in full leaves the batch where it was
         clean.add(replay.run(at), start.targets)
-    return clean, tallies
+    return clean.settled(), {key: tally.settled() for key, tally in tallies.items()}

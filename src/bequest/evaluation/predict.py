@@ -1,6 +1,6 @@
 """What does a model answer on each example, and how good is it?
 
-`predict` keeps all outputs, for questions about single examples; `measure` keeps two sums, for loss and error. Both
+`predict` keeps all outputs, for questions about single examples; `measure` keeps loss and error. Both
 run in evaluation and inference mode on the model's device and leave the model as it was.
 """
 
@@ -57,7 +57,7 @@ def measure(
     *,
     weights: Weights | None = None,
 ) -> tuple[float, float]:
-    """Give a model's loss and error over all examples, without keeping its outputs.
+    """Give a model's loss and error over all examples; outputs are kept only where the task needs them all at once.
 
     Args:
         model: any network.
@@ -66,7 +66,7 @@ def measure(
         weights: run with these in place of the model's own.
 
     Returns:
-        Mean loss and mean error (0..1) over examples, summed in float64.
+        Loss and error (0..1) over all examples, as the task defines them, summed in float64.
     """
     with applied(model, weights):
         return tallied(model, batches, tasks.task(task)).means()
@@ -87,4 +87,4 @@ def tallied(model: nn.Module, batches: Batches, task: tasks.Task) -> tasks.Tally
     with torch.inference_mode():
         for inputs, targets in walk(batches):
             tally.add(forward(model, inputs), targets)
-    return tally
+    return tally.settled()

@@ -59,5 +59,4 @@ class Protocol:
     @property
     def units(self) -> dict[str, str]:
         """Unit of error and of loss."""
-        known = self.task.name == "classification"
-        return {"error": "share", "loss": "nats"} if known else {"error": "loss", "loss": "loss"}
+        return dict(self.task.units)

@@ -1,20 +1,28 @@
 """What is measured on a model's outputs: which loss, which error?
 
-A task owns the loss (mean over examples, lower is better), the error (0..1, lower is better) and the name of its
-headline metric. Over several batches both are means over all examples: each batch counts by its size, sums run in
-float64, so an uneven last batch changes nothing.
+A task owns the loss (mean, lower is better), the error (0..1, lower is better) and the headline metric:
+
+- `classification`: cross-entropy; the share of wrong answers; both are means over examples.
+- `multilabel`: binary cross-entropy, the mean over the labels that are there; 1 - mean AUROC (`labels`).
+- `language-modelling`: cross-entropy of the next token, and the share of wrong ones, means over tokens (`tokens`);
+  the headline is perplexity.
+
+Over several batches each counts by its examples, labels or tokens, sums run in float64, so an uneven last batch changes
+nothing. An error that is of a whole set of examples (AUROC) is computed once, from all outputs.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bequest.evaluation import labels, tokens
 from bequest.evaluation.batches import logits
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -29,12 +37,31 @@ class Task:
         loss: (outputs, targets) -> mean loss over the batch, a tensor [].
         error: (outputs, targets) -> mean error over the batch, 0..1.
         metric: the headline metric in words.
+        units: of error and of loss.
+        count: targets of a batch -> how much its means count among others'; None: its examples.
+        whole: the error is of all examples together and no mean over batches.
+        shares: the error is a share of independent examples, so that Wilson's interval is its own.
+        lowest: loss and error are never below this; None if that is not known.
+        chance: all targets -> accuracy (1 - error) of guessing, 0..1; None if that is not known.
+        headline: (loss, error) -> the headline metric.
     """
 
     name: str
     loss: Loss
     error: Callable[[Any, Tensor], float]
     metric: str = "error"
+    units: Mapping[str, str] = field(default_factory=lambda: {"error": "loss", "loss": "loss"})
+    count: Callable[[Tensor], int] | None = None
+    whole: bool = False
+    shares: bool = False
+    lowest: float | None = None
+    chance: Callable[[Tensor], float] | None = None
+    headline: Callable[[float, float], float] = field(default=lambda loss, error: error)
+
+    @property
+    def by_example(self) -> bool:
+        """Whether loss and error over a set are the plain means over its examples."""
+        return self.count is None and not self.whole
 
 
 @dataclass
@@ -48,37 +75,59 @@ class Tally:
 
     task: Task
     n: int = 0
+    _counted: int = field(default=0, repr=False)
     _loss: float = field(default=0.0, repr=False)
     _error: float = field(default=0.0, repr=False)
+    _kept: list[tuple[Tensor, Tensor]] = field(default_factory=list, repr=False)
+    _settled: bool = field(default=False, repr=False)
 
     def add(self, outputs: Any, targets: Tensor) -> None:
         """Add one batch: outputs as the model gave them, targets [B, ...] on any device."""
-        count = int(targets.shape[0])
         targets = targets.to(logits(outputs).device)
-        self.n += count
-        self._loss += count * float(self.task.loss(outputs, targets))
-        self._error += count * self.task.error(outputs, targets)
+        counted = int(targets.shape[0]) if self.task.count is None else self.task.count(targets)
+        self.n += int(targets.shape[0])
+        self._counted += counted
+        self._loss += counted * float(self.task.loss(outputs, targets))
+        if self.task.whole:
+            self._kept.append((logits(outputs).detach().float().cpu(), targets.cpu()))
+        else:
+            self._error += counted * self.task.error(outputs, targets)
 
     def means(self) -> tuple[float, float]:
-        """Give (loss, error), the means over all examples added.
+        """Give (loss, error) over all that was added.
 
         Returns:
             Loss in the task's unit and error 0..1.
 
         Raises:
-            ValueError: if nothing was added.
+            ValueError: if nothing was added, or the examples have nothing to measure (no label, no token).
         """
         if not self.n:
             raise ValueError("there are no examples to measure")
-        return self._loss / self.n, self._error / self.n
+        if not self._counted:
+            raise ValueError(f"none of {self.n} examples has a target for the task {self.task.name}")
+        if self.task.whole:
+            if len(self._kept) > 1:
+                outputs, targets = zip(*self._kept, strict=True)
+                self._kept = [(torch.cat(outputs), torch.cat(targets))]
+            return self._loss / self._counted, self._error if self._settled else self.task.error(*self._kept[0])
+        return self._loss / self._counted, self._error / self._counted
+
+    def settled(self) -> Tally:
+        """Work the error out now and let the outputs go; nothing may be added after that."""
+        if self.task.whole and not self._settled:
+            self._error = self.means()[1]
+            self._settled = True
+            self._kept.clear()
+        return self
 
 
 def task(name: str | Loss | Task) -> Task:
     """Give the task of a name, or make one of a loss.
 
     Args:
-        name: `classification`; or a callable (outputs, targets) -> mean loss, then loss and error are one number; or
-            a task, which is given back.
+        name: `classification`, `multilabel`, `language-modelling`; or a callable (outputs, targets) -> mean loss,
+            then loss and error are one number; or a task, which is given back.
 
     Returns:
         The task.
@@ -108,7 +157,11 @@ def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
 
     Returns:
         The mean over the batch, in nats, a tensor [].
+
+    Raises:
+        ValueError: if the targets are labels of several classes an example.
     """
+    _check_classes(targets)
     return torch.nn.functional.cross_entropy(logits(outputs).float(), targets)
 
 
@@ -121,10 +174,36 @@ def wrong_share(outputs: Any, targets: Tensor) -> float:
 
     Returns:
         The error, 0..1.
+
+    Raises:
+        ValueError: if the targets are labels of several classes an example.
     """
+    _check_classes(targets)
     if targets.is_floating_point():
         targets = targets.argmax(dim=-1)
     return float((logits(outputs).argmax(dim=-1) != targets).double().mean())
+
+
+def perplexity(loss: float) -> float:
+    """Give exp(loss); infinite where that is too large for a number."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def largest_class(targets: Tensor) -> float:
+    """Give the accuracy of always guessing the largest class, 0..1; targets are class numbers [N]."""
+    return float(targets.unique(return_counts=True)[1].max()) / len(targets)
+
+
+def _check_classes(targets: Tensor) -> None:
+    """Refuse labels of several classes; shares of classes, as mixup makes them, sum to 1."""
+    if targets.is_floating_point() and (
+        targets.ndim != 2 or not bool(((targets.sum(-1) - 1).abs() < 1e-3).all())  # false for NaN too
+    ):
+        raise ValueError(
+            "the task classification needs one class an example, as a whole number (or shares of classes that sum to "
+            f"1); these are {targets.dtype} {list(targets.shape)}, several labels an example or missing ones: take "
+            "task='multilabel'"
+        )
 
 
 def _own(loss: Loss) -> Task:
@@ -137,4 +216,32 @@ def _own(loss: Loss) -> Task:
     )
 
 
-TASKS: dict[str, Task] = {"classification": Task("classification", cross_entropy, wrong_share)}
+NATS = {"error": "share", "loss": "nats"}
+TASKS: dict[str, Task] = {
+    "classification": Task(
+        "classification", cross_entropy, wrong_share, units=NATS, shares=True, lowest=0.0, chance=largest_class
+    ),
+    "multilabel": Task(
+        "multilabel",
+        labels.label_cross_entropy,
+        labels.auroc_error,
+        metric="mean AUROC",
+        units={"error": "1 - AUROC", "loss": "nats"},
+        count=labels.count_labels,
+        whole=True,
+        lowest=0.0,
+        chance=lambda targets: 0.5,
+        headline=lambda loss, error: 1 - error,
+    ),
+    "language-modelling": Task(
+        "language-modelling",
+        tokens.token_cross_entropy,
+        tokens.wrong_tokens,
+        metric="perplexity",
+        units=NATS,
+        count=tokens.count_tokens,
+        lowest=0.0,
+        chance=tokens.likeliest_token,
+        headline=lambda loss, error: perplexity(loss),
+    ),
+}

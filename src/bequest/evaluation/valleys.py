@@ -241,10 +241,11 @@ def _valley(
     precision: float,
 ) -> Valley:
     """Search for the least mu of one module whose rewinding is not accepted."""
-    # cross-entropy and error are never negative; of a caller's own loss that is not known
-    lowest = 0.0 if protocol.task.name == "classification" else None
+    lowest = protocol.task.lowest
     draws = len(noise.seeds)
-    batches = len(replay) if stage.calibration is None else 1  # a refit is dear: then a cell is a whole draw
+    # a cell is a draw on one batch; a whole draw where a refit is dear, or where a batch alone has no such objective
+    parted = stage.calibration is None and protocol.task.by_example
+    batches = len(replay) if parted else 1
     reference: list[Seen] = []
 
     def looked(position: float, sigma: float, complete: bool = False) -> float:
@@ -254,7 +255,7 @@ def _valley(
             draw = number % draws
             stage.put(values, noise.draw(draw), sigma)
             stage.refit()
-            if stage.calibration is None:
+            if parted:
                 place = (draw + number // draws) % batches  # every draw meets every batch once
                 found = cell_objective(replay, place, protocol.task, protocol.objective)
             else:

@@ -60,3 +60,13 @@ def test_an_unknown_task_names_the_known_one():
 def test_nothing_measured_is_refused():
     with pytest.raises(ValueError, match="no examples"):
         Tally(task("classification")).means()
+
+
+@pytest.mark.parametrize(
+    "targets", [torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([[0.0, torch.nan]] * 2), torch.tensor([1.0, 0.0])]
+)
+def test_labels_of_several_classes_are_no_classification(targets):
+    measured = task("classification")
+    for number in (measured.loss, measured.error):
+        with pytest.raises(ValueError, match="take task='multilabel'"):
+            number(torch.zeros(2, 2), targets)

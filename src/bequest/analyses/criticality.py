@@ -207,8 +207,8 @@ def _module_rows(
         ("sigma", valley.sigma, "parameter"),
         ("sigma_relative", valley.sigma / scale if scale else math.nan, "root mean square"),
     ]
-    for metric, value, unit in numbers:
-        yield _row(name, metric, value, n, x=valley.distance, unit=unit, note=said)
+    for metric, value, of in numbers:
+        yield _row(name, metric, value, n, x=valley.distance, unit=of, note=said)
 
 
 def _row(module: str, metric: str, value: float, n: int, **further: Any) -> dict[str, Any]:

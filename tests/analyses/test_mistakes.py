@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from bequest.analyses.mistakes import chart, mistakes, verdict
+from bequest.evaluation.labels import auroc_error
+from bequest.evaluation.predict import Predictions
 
 
 def predictions(answers, targets, classes):
@@ -246,3 +248,55 @@ def test_bad_names_are_refused():
 def test_one_model_has_an_error_and_no_pairs():
     found = mistakes({"mine": study()["finetune/0"]})
     assert sorted(found.rows["metric"].unique()) == ["chance_accuracy", "error"]
+
+
+def labelled(n=200, classes=3, runs=("finetune/0", "finetune/1", "randinit/0"), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, 2, (n, classes), generator=generator).float()
+    targets[torch.rand(n, classes, generator=generator) < 0.3] = torch.nan
+    signal = targets.nan_to_num(0.5) * 2 - 1
+    return {run: Predictions(signal + torch.randn(n, classes, generator=generator), targets) for run in runs}
+
+
+def test_mistakes_on_labels_are_counted_one_by_one():
+    given = labelled()
+    rows = mistakes(given, classes=["a", "b", "c"]).rows
+    one, other = given["finetune/0"], given["randinit/0"]
+    cells, by_class = dict.fromkeys(("common", "only_a", "only_b"), 0), dict.fromkeys("abc", 0)
+    total = 0
+    for i in range(200):
+        for c in range(3):
+            truth = float(one.targets[i, c])
+            if truth == truth:
+                total += 1
+                wrong = [(float(p.outputs[i, c]) > 0) != (truth == 1) for p in (one, other)]
+                key = {(True, True): "common", (True, False): "only_a", (False, True): "only_b"}.get(tuple(wrong))
+                if key:
+                    cells[key] += 1
+                by_class["abc"[c]] += wrong == [True, True]
+    pair = rows.filter(a="finetune/0", b="randinit/0")
+    for metric, count in cells.items():
+        row = pair.filter(metric=metric).row(0, named=True)
+        assert (row["value"], row["n"], row["unit"]) == (count, total, "labels")
+    assert dict(pair.filter(metric="common_in_class").select("class", "value").iter_rows()) == by_class
+    assert not {"mcnemar_p", "same_wrong_class"} & set(rows["metric"])
+    area = rows.filter(metric="auroc_error", a="finetune/0")["value"][0]
+    assert area == auroc_error(one.outputs, one.targets)
+    assert rows.filter(metric="chance_accuracy")["value"][0] == 0.5
+
+
+def test_the_interval_of_labels_is_over_examples_not_over_labels():
+    def width(given):
+        row = mistakes(given).rows.filter(metric="kappa", a="x", b="y").row(0, named=True)
+        return row["high"] - row["low"]
+
+    single = labelled(300, 1, ("x", "y"))
+    copied = {name: Predictions(p.outputs.repeat(1, 9), p.targets.repeat(1, 9)) for name, p in single.items()}
+    assert width(copied) == pytest.approx(width(single), rel=1e-9)  # nine copies of each label tell nothing new
+
+
+def test_labels_of_other_examples_are_refused():
+    given = labelled()
+    moved = Predictions(given["finetune/0"].outputs, given["finetune/0"].targets.roll(1, 0))
+    with pytest.raises(ValueError, match="different targets"):
+        mistakes({"x": given["finetune/0"], "y": moved})

@@ -10,6 +10,11 @@ uncommon mistake at all it is 1 (two perfect models). It equals Cohen's kappa of
 exact binomial p that the two errors differ. `same_wrong_class` is the share of common mistakes with the same wrong
 answer. The metrics that end in `_in_class` are the counts within a class (column `class`).
 
+With several labels an example, each label that is there is counted, wrong at a probability of 0.5 (see
+`bequest.evaluation.label_decisions`); the bootstrap resamples examples, whose labels hang together, so there is no
+`mcnemar_p`; nor is there `same_wrong_class`, as two wrong labels are always the same. `auroc_error` is 1 - mean AUROC
+of each model, by which the verdict tells whether it was trained.
+
 Rows whose `a` is a kind of pair (`finetune & finetune`) hold the mean kappa over its pairs (n of them), and
 `kappa_difference` that of the fine-tuned pairs minus that of the random-init pairs. The interval of one pair's kappa
 comes from resampling the examples, the same ones for all pairs, and speaks of these two models. Those of means add to
@@ -37,6 +42,8 @@ from bequest.analyses.pairs import ACROSS, ARMS, CONTROLS, arm
 from bequest.analyses.panels import by_target, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, limited
+from bequest.evaluation.label_decisions import Numbers, cells_by_example, label_decisions, label_rows, resampled
+from bequest.evaluation.labels import check_labels
 
 if TYPE_CHECKING:
     import altair
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
 
 NAME = "mistakes"
 FINETUNED, RANDOM = "finetune & finetune", "randinit & randinit"
+DRAWS = 1000  # of the bootstrap
 LEAST_PAIRS = 3  # as for the basin: three replicas an arm
 FAR_APART = 0.1  # of the arms' errors, as a share; chosen
 RULE = (
@@ -68,7 +76,7 @@ def mistakes(
 
     Args:
         predictions: name -> predictions, or a list with `names`; outputs [N, C] (scores, the highest is the answer),
-            targets [N] whole numbers, the same for all.
+            targets [N] whole numbers, the same for all; or logits of labels, and targets float [N, C]: 0, 1 or NaN.
         names: the names of the models, for a list.
         classes: the names of the C classes, for the rows by class; None: their numbers.
         seed: of the bootstrap.
@@ -80,26 +88,30 @@ def mistakes(
         ValueError: if there is nothing to compare, or outputs, targets, names or classes do not fit each other.
     """
     named = _named(predictions, names)
-    answers, targets = _answers(named)
+    answers, truth, targets, examples = _answers(named)
     count = max(one.outputs.shape[1] for one in named.values())
     labels = [str(index) for index in range(count)] if classes is None else list(classes)
     if len(labels) < count:
         raise ValueError(f"the outputs have {count} classes, but {len(labels)} class names were given")
-    wrong = answers != targets  # [models, examples]
+    wrong = answers != truth  # [models, examples], or labels of examples
     models = list(named)
     pairs = list(combinations(range(len(models)), 2))
-    draws = _kappa_draws(wrong, pairs, seed) if pairs else np.empty((0, 0))
+    draws = _kappa_draws(wrong, pairs, seed, examples) if pairs else np.empty((0, 0))
     own = [place for place, name in enumerate(models) if arm(name) not in CONTROLS]
     if 1 < len(own) < len(models):  # drawn as if they were alone: control arms must not move the intervals of others
         inner = [place for place, pair in enumerate(pairs) if {*pair} <= {*own}]
         draws[:, inner] = _kappa_draws(
-            wrong[own], [(own.index(i), own.index(j)) for i, j in np.array(pairs)[inner]], seed
+            wrong[own], [(own.index(i), own.index(j)) for i, j in np.array(pairs)[inner]], seed, examples
         )
-    rows = list(_model_rows(models, wrong, targets))
+    rows = list(
+        _model_rows(models, wrong, targets)
+        if examples is None
+        else label_rows(named, wrong, examples, seed=seed, draws=DRAWS)
+    )
     kappas: list[float] = []
     for index, (i, j) in enumerate(pairs):
         pair = {"a": models[i], "b": models[j]}
-        rows += _pair_rows(pair, answers[[i, j]], wrong[[i, j]], draws[:, index])
+        rows += _pair_rows(pair, answers[[i, j]], wrong[[i, j]], draws[:, index], labels=examples is not None)
         rows += _class_rows(pair, wrong[[i, j]], targets, labels)
         kappas.append(_kappa(*_cells(wrong[[i, j]])))
     rows += _kind_rows(models, pairs, np.array(kappas), draws)
@@ -122,9 +134,17 @@ def _named(
     return named
 
 
-def _answers(named: Mapping[str, Predictions]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The answers [models, examples] and the one vector of targets; refuses predictions on different examples."""
+def _answers(named: Mapping[str, Predictions]) -> tuple[Numbers, Numbers, Numbers, Numbers | None]:
+    """The answers [models, examples], the truth, the class and, of labels, the example of each; refuses others."""
     first, reference = next((name, one.targets.cpu().numpy()) for name, one in named.items())
+    if reference.ndim == 2 and np.issubdtype(reference.dtype, np.floating):
+        decisions = label_decisions(named[first].outputs, named[first].targets)
+        for name, one in named.items():
+            if not np.array_equal(one.targets.cpu().numpy(), reference, equal_nan=True):
+                raise ValueError(f"{name!r} and {first!r} have different targets; predict both on the same examples")
+            check_labels(one.outputs, one.targets)
+        said = np.stack([decisions.of(one.outputs) for one in named.values()])
+        return said, decisions.truth, decisions.classes, decisions.examples
     if reference.ndim != 1 or not len(reference) or not np.issubdtype(reference.dtype, np.integer):
         raise ValueError(
             f"mistakes needs a class number for each of N > 0 examples; the targets of {first!r} have shape "
@@ -153,7 +173,7 @@ def _answers(named: Mapping[str, Predictions]) -> tuple[NDArray[np.int64], NDArr
                 f"a target is not one of the {one.outputs.shape[1]} classes that {name!r} gives scores for"
             )
         answers.append(one.outputs.argmax(dim=1).cpu().numpy())
-    return np.stack(answers), reference
+    return np.stack(answers), reference, reference, None
 
 
 def _cells(wrong: NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -170,11 +190,19 @@ def _kappa(both: Any, only_a: Any, only_b: Any, none: Any) -> Any:
     return np.where(uncommon == 0, 1.0, 1 - uncommon / np.where(expected == 0, 1, expected))
 
 
-def _kappa_draws(wrong: NDArray[np.bool_], pairs: list[tuple[int, int]], seed: int, draws: int = 1000) -> NDArray[Any]:
-    """Kappa of all pairs [draws, pairs] on examples drawn with replacement."""
+def _kappa_draws(
+    wrong: NDArray[np.bool_], pairs: list[tuple[int, int]], seed: int, examples: Numbers | None = None
+) -> NDArray[Any]:
+    """Kappa of all pairs [DRAWS, pairs] on examples drawn with replacement."""
+    if examples is not None:
+        counted_cells = cells_by_example(wrong, examples, pairs)
+        flat = resampled(counted_cells.reshape(len(counted_cells), -1), seed=seed, draws=DRAWS)
+        drawn_cells = flat.reshape(-1, 4, len(pairs))
+        found: NDArray[Any] = _kappa(*drawn_cells.transpose(1, 0, 2))
+        return found
     # examples on which the same models fail are alike, so it is enough to draw how often each such pattern comes up
     patterns, counts = np.unique(wrong.T, axis=0, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=draws).astype(np.float64)
+    drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=DRAWS).astype(np.float64)
     a, b = patterns[:, [i for i, _ in pairs]], patterns[:, [j for _, j in pairs]]
     cells = [drawn @ chosen.astype(np.float64) for chosen in (a & b, a & ~b, ~a & b, ~a & ~b)]
     kappas: NDArray[Any] = _kappa(*cells)
@@ -200,14 +228,14 @@ def _model_rows(
 
 
 def _pair_rows(
-    pair: Mapping[str, str], answers: NDArray[np.int64], wrong: NDArray[np.bool_], draws: NDArray[Any]
+    pair: Mapping[str, str], answers: Numbers, wrong: NDArray[np.bool_], draws: NDArray[Any], *, labels: bool
 ) -> Iterator[dict[str, Any]]:
     """All numbers about one pair over all examples."""
     from scipy.special import bdtr  # only this function: scipy.stats takes half a second to import
 
     both, only_a, only_b, none = _cells(wrong)
     n = both + only_a + only_b + none
-    row = {**pair, "module": "*", "n": n, "unit": "examples"}
+    row = {**pair, "module": "*", "n": n, "unit": "labels" if labels else "examples"}
     expected = ((both + only_a) * (only_a + none) + (both + only_b) * (only_b + none)) / n
     counts = {"common": both, "uncommon": only_a + only_b, "only_a": only_a, "only_b": only_b}
     for metric, value in {**counts, "expected_uncommon": expected}.items():
@@ -219,6 +247,8 @@ def _pair_rows(
         **_ends(draws),
         "unit": "kappa",
     }
+    if labels:
+        return
     p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     yield {**row, "metric": "mcnemar_p", "value": p, "n": only_a + only_b, "unit": "probability"}
     alike = int((wrong[0] & wrong[1] & (answers[0] == answers[1])).sum())
@@ -297,7 +327,9 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         return Verdict("C4", status, sentence, RULE, n=margin["n"], target=target, **ends)
 
     errors = dict(rows.filter(metric="error").select("a", "value").iter_rows())
-    failed = untrained(errors, rows.filter(metric="chance_accuracy")["value"][0], ("finetune", "randinit"))
+    trained_by = rows.filter(metric="auroc_error")
+    shown = dict(trained_by.select("a", "value").iter_rows()) or errors
+    failed = untrained(shown, rows.filter(metric="chance_accuracy")["value"][0], ("finetune", "randinit"))
     if failed:
         return say("inconclusive", f"{failed}; {numbers}.")
     if margin["n"] < LEAST_PAIRS:

@@ -80,20 +80,20 @@ def mixup(
 
     Args:
         images: float [n, channels, height, width].
-        targets: int64 [n], classes.
+        targets: int64 [n], classes; or float [n, classes], labels, of which one that is missing (NaN) stays missing.
         alpha: the share is drawn from Beta(alpha, alpha), once a batch; 0 mixes nothing.
         classes: number of classes.
         generator: gives the share and the partners.
 
     Returns:
-        Mixed images of the same shape, and soft targets float32 [n, classes], each summing to 1.
+        Mixed images of the same shape, and soft targets float32 [n, classes], of classes each summing to 1.
 
     Raises:
         ValueError: if alpha is negative or not finite.
     """
     if not 0 <= alpha < math.inf:
         raise ValueError(f"mixup's alpha has to be 0 or more, not {alpha}")
-    certain = one_hot(targets, classes).to(torch.float32)
+    certain = targets if targets.is_floating_point() else one_hot(targets, classes).to(torch.float32)
     if alpha == 0:
         return images, certain
     shape = torch.full((2,), alpha, dtype=torch.float64, device=generator.device)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from bequest.analyses.pairs import arm
 from bequest.data.pack import Packed, open_packed
+from bequest.evaluation.predict import Predictions
 from bequest.report.contents import Answer, Failure, MistakePicture, Picture, ReportInput
 from bequest.study.functions.images import chosen
 from bequest.study.functions.measuring import open_predictions
@@ -141,10 +142,12 @@ def _run(name: str, target: str, step: Step, store: Store) -> dict[str, Any]:
 def _pictures(packed: Packed) -> Iterator[Picture]:
     seen: set[int] = set()
     for index in packed.indices("train").tolist():
-        target = int(packed.targets[index])
-        if target not in seen:
-            seen.add(target)
-            yield Picture(packed.domain, packed.classes[target], packed.pixels[index])
+        here = packed.targets[index]
+        targets = (here == 1).nonzero().flatten().tolist() if packed.multilabel else [int(here)]
+        for target in targets:
+            if target not in seen:
+                seen.add(target)
+                yield Picture(packed.domain, packed.classes[target], packed.pixels[index])
 
 
 def _shuffled(plan: Plan, store: Store) -> Iterator[Picture]:
@@ -170,6 +173,9 @@ def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[M
         steps = {name.split("/", 1)[1]: step for name, step in measured.inputs.items() if name != "images"}
         given = {name: open_predictions(store.open(step)) for name, step in steps.items() if store.has(step)}
         packed = opened[door]
+        if packed.multilabel:
+            yield from _label_mistakes(given, packed, target)
+            continue
         shares = {name: made.outputs.softmax(1) for name, made in given.items() if name[-1].isdigit()}
         right = {name: share.argmax(1) == given[name].targets for name, share in shares.items()}
         arms = {which: [r for name, r in right.items() if arm(name) == which] for which in ("finetune", "randinit")}
@@ -188,6 +194,30 @@ def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[M
                 index = int(indices[row])
                 truth = packed.classes[int(packed.targets[index])]
                 yield MistakePicture(group, packed.pixels[index], truth, tuple(answers), target)
+
+
+def _label_mistakes(given: dict[str, Predictions], packed: Packed, target: str) -> Iterator[MistakePicture]:
+    """Images with a label that all runs of one arm get wrong and all of the other right."""
+    chances = {name: made.outputs.sigmoid() for name, made in given.items() if name[-1].isdigit()}
+    indices = chosen(packed, "test", {})
+    truth = packed.targets[indices]
+    right = {name: (chance > 0.5) == (truth == 1) for name, chance in chances.items()}
+    arms = {which: [r for name, r in right.items() if arm(name) == which] for which in ("finetune", "randinit")}
+    if not all(arms.values()):
+        return
+    known = ~truth.isnan()
+    for better, worse in (("finetune", "randinit"), ("randinit", "finetune")):
+        found = torch.stack(arms[better]).all(0) & ~torch.stack(arms[worse]).any(0) & known
+        for row, place in found.nonzero().tolist()[:SHOWN_MISTAKES]:
+            label = packed.classes[place]
+            answers = []
+            for name, chance in chances.items():
+                present = float(chance[row, place])
+                said = label if present > 0.5 else f"no {label}"
+                answers.append(Answer(name, said, max(present, 1 - present)))
+            shown = label if truth[row, place] == 1 else f"no {label}"
+            group = f"every {worse} wrong, every {better} right"
+            yield MistakePicture(group, packed.pixels[int(indices[row])], shown, tuple(answers), target)
 
 
 def failures(plan: Plan, store: Store) -> tuple[Failure, ...]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bequest.study.asked_task import Asked
 from bequest.study.options import FROM_THE_START, OF_GIVEN, Analyses, Measured, Part, refuse_twice, usual
 from bequest.training.recipe import Recipe
 
@@ -42,6 +43,8 @@ class Target(Part):
 
     data: str
     """A domain, as in `emoji:line` or `folder:DIR`."""
+    task: Asked = "auto"
+    """`classification` or `multilabel`; `auto` takes what the targets are made for."""
     shots: int | None = Field(default=None, ge=1, le=1_000_000)
     """Training images a class; all of them if left out."""
     calibration: str | None = None

@@ -20,6 +20,7 @@ from bequest.data.source import content
 from bequest.models.files import read_weights
 from bequest.models.fitting import fit_weights, transfer
 from bequest.models.opening import BUILT_IN, open_model
+from bequest.study.asked_task import task_for
 from bequest.study.making import make
 from bequest.study.options import BlockShuffle, Checkpoints
 from bequest.study.spec import Arm, Study, Target
@@ -100,6 +101,7 @@ class Trainings:
         self.network = {"model": self.study.model} | _code(self.study.model)
         self.pretrained = self._pretrain()
         for name, target in self.study.targets.items():
+            task_for(self.opened[target.data], target.task, f"targets.{name}.task")
             self._check_shots(name, target)
 
     @property
@@ -110,7 +112,8 @@ class Trainings:
     def data(self, target: Target) -> dict[str, Any]:
         """Give the arguments that say which images of a target are learned from, and how they are normalised."""
         # one seed for all targets: domains that show the same things then get the same things to learn from
-        return {"shots": target.shots, "shots_seed": fold(self.study.seed, "shots")} | self.seen
+        chosen = {"shots": target.shots, "shots_seed": fold(self.study.seed, "shots")} | self.seen
+        return chosen | _task(self.opened[target.data])
 
     def count(self, door: str, split: str, shots: int | None = None) -> int:
         """Count the images of a split; of train only the shots."""
@@ -197,6 +200,7 @@ class Trainings:
             known = self.network | {"content": file_hash(source.weights)}
             return make("weights", known, {}, "read the pre-trained weights", 1, {"path": str(source.weights)})
         arguments: dict[str, Any] = self.network | {"arm": "P", "shots": None} | self.seen
+        arguments |= _task(self.opened[source.data[0]])
         arguments |= {"init_seed": fold(seed, "P", "init"), "order_seed": fold(seed, "P", "order")}
         arguments["recipe"] = _dumped(source.recipe, sweep=False)
         inputs = {f"images/{number}": self.domains[door] for number, door in enumerate(source.data)}
@@ -271,6 +275,11 @@ class Trainings:
 
     def _check_shots(self, name: str, target: Target) -> None:
         domain = self.opened[target.data]
+        if target.shots is not None and task_for(domain) == "multilabel":
+            raise ValueError(
+                f"targets.{name}.shots is {target.shots}, but shots are images of one class each, and those of "
+                f"{target.data} may have several labels; leave shots out"
+            )
         for number, shown in enumerate(domain.classes):
             there = sum(record.split == "train" and record.target == number for record in domain.records)
             if target.shots is not None and there < target.shots:
@@ -313,6 +322,12 @@ def _code(model: str) -> dict[str, str]:
     module = importlib.util.find_spec(model.partition(":")[0])
     source = Path(module.origin) if module and module.origin else None
     return {"code": file_hash(source)} if source and source.is_file() else {}
+
+
+def _task(domain: Domain) -> dict[str, Any]:
+    """The task as an argument; classification goes without saying."""
+    found = task_for(domain)
+    return {} if found == "classification" else {"task": found}
 
 
 def _dumped(recipe: Recipe, *, sweep: bool) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Examples:
 
     Attributes:
         images: uint8 [N, 3, H, W], in memory, or in packed arrays until they are needed.
-        targets: int64 [N].
+        targets: int64 [N], or labels float [N, classes].
         classes: number of classes.
         mean: per channel, of images scaled to 0..1.
         std: likewise.

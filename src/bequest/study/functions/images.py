@@ -14,6 +14,7 @@ from bequest.data.calibration import with_calibration
 from bequest.data.doors import open_source
 from bequest.data.pack import Packed, open_packed, pack
 from bequest.evaluation.batches import Batches as AnyBatches
+from bequest.evaluation.tasks import Task, task
 from bequest.study.step import Context
 from bequest.study.store import Artefact
 from bequest.training.shuffling import Shuffle, ShuffledBatches
@@ -62,6 +63,11 @@ def evaluation_batches(packed: Packed, split: str, arguments: Mapping[str, Any],
     indices = chosen(packed, split, arguments)
     normalise = (tuple(arguments["mean"]), tuple(arguments["std"]))
     return batches(packed, indices, batch_size=size or EVALUATION_BATCH, normalise=normalise)
+
+
+def task_of(arguments: Mapping[str, Any]) -> Task:
+    """Give the task that a step's data set."""
+    return task(arguments.get("task", "classification"))
 
 
 def shuffle_of(arguments: Mapping[str, Any]) -> Shuffle | None:

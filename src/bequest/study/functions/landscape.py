@@ -22,7 +22,7 @@ from bequest.analyses.result import Result
 from bequest.data.batches import batches
 from bequest.data.pack import open_packed
 from bequest.evaluation.batches import Batches
-from bequest.study.functions.images import chosen, evaluation_batches
+from bequest.study.functions.images import chosen, evaluation_batches, task_of
 from bequest.study.functions.measuring import empty_model, runs_among, write_result
 from bequest.study.functions.training import run_of
 from bequest.study.step import Context
@@ -55,6 +55,7 @@ def basin(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artef
             _ends(inputs, which),
             splits,
             calibration=_training(arguments, inputs),
+            task=task_of(arguments),
             samples=arguments["samples"],
             seed=arguments["seed"],
         )
@@ -98,6 +99,7 @@ def plane(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artef
             trajectories={name: map(run.checkpoints.__getitem__, run.way()) for name, run in runs.items()},
             calibration=splits["train"],
             points=arguments["points"],
+            task=task_of(arguments),
             budget=arguments["budget"],
             notes={origin: said},
         )
@@ -121,6 +123,7 @@ def connectivity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str
             _shuffled_batches(arguments, inputs),
             batches=splits,
             calibration=splits["train"],
+            task=task_of(arguments),
             kind=arguments["kind"],
             epochs=arguments["epochs"],
             learning_rate=arguments["learning_rate"],
@@ -144,6 +147,7 @@ def matching(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
         points=arguments["points"],
         calibration=splits["train"],
         pairs=list(combinations(ends, 2)),
+        task=task_of(arguments),
         by=arguments["by"],
         seed=arguments["seed"],
     )

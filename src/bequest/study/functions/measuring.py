@@ -30,7 +30,7 @@ from bequest.models.fitting import transfer
 from bequest.models.head import head_name
 from bequest.models.opening import open_model
 from bequest.models.order import modules
-from bequest.study.functions.images import evaluation_batches
+from bequest.study.functions.images import evaluation_batches, task_of
 from bequest.study.functions.training import run_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
@@ -138,6 +138,7 @@ def barrier(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Art
         ends,
         {split: evaluation_batches(packed, split, arguments) for split in arguments["splits"]},
         points=arguments["points"],
+        task=task_of(arguments),
         calibration=evaluation_batches(packed, "train", arguments),
         pairs=chosen,
     )
@@ -181,8 +182,9 @@ def _loaded(run: Artefact, context: Context) -> nn.Module:
 
 
 def chance_of(inputs: Mapping[str, Artefact]) -> float:
-    """Give the accuracy of guessing among the classes of a target, 0..1."""
-    return 1 / len(open_packed(inputs["images"].folder).classes)
+    """Give the accuracy of guessing among the classes of a target, 0..1; of several labels an AUROC of 0.5."""
+    packed = open_packed(inputs["images"].folder)
+    return 0.5 if packed.multilabel else 1 / len(packed.classes)
 
 
 def _train_errors(inputs: Mapping[str, Artefact]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from bequest.evaluation.batches import Batches
 from bequest.evaluation.tolerance import PRECISION
 from bequest.models.opening import open_model
 from bequest.models.order import modules
-from bequest.study.functions.images import chosen, evaluation_batches
+from bequest.study.functions.images import chosen, evaluation_batches, task_of
 from bequest.study.functions.measuring import empty_model, runs_among, write_result
 from bequest.study.functions.training import run_of
 from bequest.study.step import Context
@@ -62,6 +62,7 @@ def criticality(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str,
             run.checkpoints[start],
             run.checkpoints[last],
             shown,
+            task=task_of(arguments),
             tolerance=arguments["tolerance"],
             path="direct" if path == "direct" else {one: run.checkpoints[one] for one in between},
             modules=units,
@@ -107,6 +108,7 @@ def valley(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Arte
             run.checkpoints[last],
             shown,
             pictured,
+            task=task_of(arguments),
             points=arguments["points"],
             path="direct" if path == "direct" else {one: run.checkpoints[one] for one in between},
             draws=arguments["draws"],

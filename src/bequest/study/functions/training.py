@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from bequest.evaluation.batches import Batches
 from bequest.evaluation.predict import measure
-from bequest.evaluation.tasks import task
 from bequest.models.files import read_weights, write_weights
 from bequest.models.fitting import fit_weights, transfer
 from bequest.models.head import head_name
 from bequest.models.opening import open_model
-from bequest.study.functions.images import joined, packed_inputs, seen_batches, shuffle_of
+from bequest.study.functions.images import joined, packed_inputs, seen_batches, shuffle_of, task_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
 from bequest.training.loop import Examples, train
@@ -97,7 +96,7 @@ def given_weights(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[st
         model.load_state_dict(values)
         model.to(context.device)
         for split in ("train", "test"):
-            loss, error = measure(model, seen_batches(packed, split, arguments), task("classification"))
+            loss, error = measure(model, seen_batches(packed, split, arguments), task_of(arguments))
             rows.append({"epoch": int(name == "last"), "split": split, "error": error, "loss": loss})
     metrics_table(rows).write_parquet(folder / "rows.parquet")
     run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(packed.classes)}
@@ -140,7 +139,7 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
         examples,
         recipe=recipe,
         order_seed=arguments["order_seed"],
-        task=task("classification"),
+        task=task_of(arguments),
         watch={split: _chain(domains, split, arguments) for split in ("train", "validation")},
         finally_watch={"test": _chain(domains, "test", arguments)},
         checkpoint_epochs=_kept(arguments, recipe),

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,6 +73,11 @@ def to_tensor(packed: Packed, indices: Tensor) -> Tensor:
     """
     rows = np.ascontiguousarray(packed.pixels[indices.numpy()])
     return torch.from_numpy(rows).permute(0, 3, 1, 2)
+
+
+def to_tokens(packed: Packed, indices: Tensor) -> dict[str, Tensor]:
+    """Give the tokens of texts, int64 [n, tokens] for each input of the model; indices are int64 [n]."""
+    return {name: tensor[indices].long() for name, tensor in packed.tokens.items()}
 
 
 class Stored:
@@ -167,8 +173,12 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.indices) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
         for part in torch.split(self.indices, self.batch_size):
+            if self.packed.tokens:
+                tokens = {name: tensor.to(self.device) for name, tensor in to_tokens(self.packed, part).items()}
+                yield tokens, self.packed.targets[part].to(self.device)
+                continue
             images = to_tensor(self.packed, part).to(self.device)
             yield normalised(images, self.normalise), self.packed.targets[part].to(self.device)
 
@@ -191,7 +201,8 @@ def batches(
         device: where the batches are put.
 
     Returns:
-        Batches of float32 [b, 3, size, size] (channels_last) and targets as `Packed` has them.
+        Batches of float32 [b, 3, size, size] (channels_last), or of texts dicts of int64 [b, tokens], and targets as
+        `Packed` has them.
 
     Raises:
         ValueError: if there are no indices, one is out of range, the batch size is below 1, or a deviation is 0.

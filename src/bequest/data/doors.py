@@ -17,6 +17,7 @@ from bequest.data.chexpert import open_chexpert
 from bequest.data.digits import open_digits, open_fonts
 from bequest.data.domainnet import open_domainnet
 from bequest.data.emoji import open_emoji
+from bequest.data.emoji_names import open_emoji_names
 from bequest.data.folder import open_folder
 from bequest.data.hub import open_hub
 from bequest.data.listed import open_listed
@@ -33,6 +34,7 @@ DOORS: Mapping[str, Callable[[], Source]] = {
     "emoji:flat+variants": partial(open_emoji, "flat", variants=True),
     "emoji:line+variants": partial(open_emoji, "line", variants=True),
     "emoji:mono+variants": partial(open_emoji, "mono", variants=True),
+    "emoji:names": open_emoji_names,
     "digits": open_digits,
     "fonts": open_fonts,
 }

@@ -13,15 +13,16 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 
 from bequest.data.inside import shortened
@@ -48,6 +49,8 @@ class Packed:
         attribution: who made the pictures, and the licence.
         domain: the door it came through.
         left_out: name of each image that could not be drawn, and why.
+        texts: of a set of texts, each as it stands; then `pixels` is empty.
+        tokens: of a set of texts, name of an input of the model -> int32 [n, tokens].
     """
 
     pixels: NDArray[np.uint8]
@@ -59,6 +62,8 @@ class Packed:
     attribution: str
     domain: str
     left_out: tuple[tuple[str, str], ...] = ()
+    texts: tuple[str, ...] = ()
+    tokens: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def multilabel(self) -> bool:
@@ -159,7 +164,7 @@ def open_packed(folder: Path) -> Packed:
     """Open what `pack` has written.
 
     Args:
-        folder: with `pixels.npy` and `index.json`.
+        folder: with `pixels.npy`, or of texts `tokens.safetensors`, and `index.json`.
 
     Returns:
         The packed set; pixels are read from the disk when they are asked for.
@@ -168,7 +173,8 @@ def open_packed(folder: Path) -> Packed:
         FileNotFoundError: if one of the two files is missing.
         ValueError: if the files do not fit each other or are of another format.
     """
-    for name in ("index.json", "pixels.npy"):
+    arrays = "tokens.safetensors" if (folder / "tokens.safetensors").is_file() else "pixels.npy"
+    for name in ("index.json", arrays):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is not a packed set of images: {name} is missing; pack it again")
     try:
@@ -185,6 +191,13 @@ def open_packed(folder: Path) -> Packed:
     known = target_tensor[~target_tensor.isnan()]
     if not all(side in SPLITS for side in splits) or not all((known >= 0) & (known <= most)):
         raise ValueError(f"{folder / 'index.json'} has an unknown class or split; pack the images again")
+    made, domain = str(index["attribution"]), str(index["domain"])
+    if arrays == "tokens.safetensors":
+        texts, tokens = tuple(index.get("texts", ())), load_file(folder / arrays)
+        if any(len(one) != len(records) for one in (texts, *tokens.values())):
+            raise ValueError(f"{folder / arrays} and index.json hold other numbers of texts; pack the texts again")
+        nothing = np.zeros((len(records), 0, 0, 3), np.uint8)
+        return Packed(nothing, target_tensor, groups, names, splits, classes, made, domain, texts=texts, tokens=tokens)
     try:
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -195,7 +208,6 @@ def open_packed(folder: Path) -> Packed:
             f"{folder / 'pixels.npy'} holds {pixels.dtype} {pixels.shape}, index.json says uint8 {expected}; "
             "pack the images again"
         )
-    made, domain = str(index["attribution"]), str(index["domain"])
     return Packed(pixels, target_tensor, groups, names, splits, classes, made, domain, left_out)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bequest.models.packages import package_path
 from bequest.models.torchvision_ops import ready_torchvision
 from bequest.weights.algebra import Weights
 
@@ -68,7 +69,7 @@ def hf_folder(name: str) -> Path:
     """Find the folder of a model: itself, or its place in the local cache; nothing is downloaded.
 
     Args:
-        name: a folder, or the name of a repository.
+        name: a folder, `package:NAME/FOLDER` for one inside an installed package, or the name of a repository.
 
     Returns:
         The folder that holds `config.json`.
@@ -76,7 +77,7 @@ def hf_folder(name: str) -> Path:
     Raises:
         FileNotFoundError: if there is no such folder and nothing of that name in the cache.
     """
-    folder = Path(name)
+    folder = package_path(name)
     if folder.is_dir():
         if (folder / "config.json").is_file():
             return folder

@@ -78,6 +78,12 @@ def preprocessing(model: str | nn.Module) -> Preprocessing | None:
     return replace(found, size=(int(own[1]), int(own[1]))) if found and own else found
 
 
+def tokenizer_files(name: str) -> list[Path]:
+    """Give the files of the tokenizer that lies beside `hf:FOLDER_OR_NAME`, in order of their names."""
+    folder = hf_folder(name.partition(":")[2].partition("?")[0])
+    return sorted({file for pattern in _TOKENIZERS for file in folder.glob(pattern)})
+
+
 def tokenizer(name: str, *, longest: int | None = None) -> Callable[[Sequence[str]], dict[str, Tensor]]:
     """Find the tokenizer that lies beside a Hugging Face model.
 
@@ -97,7 +103,7 @@ def tokenizer(name: str, *, longest: int | None = None) -> Callable[[Sequence[st
         raise ValueError(f"{name!r} has no tokenizer; hf:FOLDER_OR_NAME has")
     transformers = load_transformers()
     folder = hf_folder(rest.partition("?")[0])
-    if not any(file for pattern in _TOKENIZERS for file in folder.glob(pattern)):
+    if not tokenizer_files(name):
         raise ValueError(f"no tokenizer lies in {folder}; save it there beside the model")  # else an empty one is made
     with quiet(transformers):
         try:

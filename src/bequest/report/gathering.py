@@ -78,7 +78,9 @@ def _facts(plan: Plan, store: Store) -> dict[str, str]:
     last = max(records, key=lambda record: str(record["finished"]))
     seconds: dict[str, float] = {}
     for step, record in zip(steps, records, strict=True):
-        kind = {"images": "drawing", "train": "training", "weights": "drawing"}.get(step.function, "measuring")
+        kind = {"images": "drawing", "train": "training", "texts": "drawing", "weights": "drawing"}.get(
+            step.function, "measuring"
+        )
         seconds[kind] = seconds.get(kind, 0.0) + record["seconds"]
     trained = sum(step.function == "train" for step in steps)
     arms = sum(len(runs) for runs in plan.runs.values())
@@ -141,7 +143,7 @@ def _run(name: str, target: str, step: Step, store: Store) -> dict[str, Any]:
 
 def _pictures(packed: Packed) -> Iterator[Picture]:
     seen: set[int] = set()
-    for index in packed.indices("train").tolist():
+    for index in [] if packed.tokens else packed.indices("train").tolist():
         here = packed.targets[index]
         targets = (here == 1).nonzero().flatten().tolist() if packed.multilabel else [int(here)]
         for target in targets:
@@ -168,7 +170,7 @@ def _shuffled(plan: Plan, store: Store) -> Iterator[Picture]:
 def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[MistakePicture]:
     for (analysis, target), measured in plan.measured.items():
         door = plan.study.targets[target].data
-        if analysis != "mistakes" or door not in opened or not store.has(measured):
+        if analysis != "mistakes" or door not in opened or opened[door].tokens or not store.has(measured):
             continue
         steps = {name.split("/", 1)[1]: step for name, step in measured.inputs.items() if name != "images"}
         given = {name: open_predictions(store.open(step)) for name, step in steps.items() if store.has(step)}

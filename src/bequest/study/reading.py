@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from bequest.data.doors import with_absolute_place
+from bequest.models.packages import package_path
 from bequest.study.options import usual
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
@@ -122,7 +123,7 @@ def _with_absolute_places(study: Study, folder: Path) -> Study:
     source = study.source
     if source is not None:
         data = tuple(with_absolute_place(door, folder) for door in source.data)
-        weights = None if source.weights is None else (folder / source.weights).resolve()
+        weights = None if source.weights is None else _place(folder, source.weights)
         source = source.model_copy(update={"data": data, "weights": weights})
     targets = {}
     for name, target in study.targets.items():
@@ -130,8 +131,16 @@ def _with_absolute_places(study: Study, folder: Path) -> Study:
         targets[name] = target.model_copy(
             update={key: with_absolute_place(door, folder) for key, door in doors.items()}
         )
-    given = {name: (folder / path).resolve() for name, path in study.given.items()}
+    given = {name: _place(folder, path) for name, path in study.given.items()}
     return study.model_copy(update={"source": source, "targets": targets, "given": given})
+
+
+def _place(folder: Path, path: Path) -> Path:
+    """A path as seen from the folder of the study file, or inside an installed package."""
+    try:
+        return (folder / package_path(str(path))).resolve()
+    except (FileNotFoundError, ValueError) as error:
+        raise BadStudy(str(error)) from None
 
 
 def _named(error: Any) -> Location:

@@ -27,7 +27,7 @@ class Source(Part):
     data: tuple[str, ...] = ()
     """Domains to pre-train on, together, as in `emoji:color`."""
     weights: Path | None = None
-    """A file of weights instead of pre-training; relative to the study file."""
+    """A file of weights instead of pre-training; relative to the study file, or `package:NAME/FILE`."""
     recipe: Recipe = Recipe()
     """How to pre-train."""
 

@@ -20,6 +20,7 @@ from bequest.data.source import content
 from bequest.models.files import read_weights
 from bequest.models.fitting import fit_weights, transfer
 from bequest.models.opening import BUILT_IN, open_model
+from bequest.models.preprocessing import tokenizer, tokenizer_files
 from bequest.study.asked_task import task_for
 from bequest.study.making import make
 from bequest.study.options import BlockShuffle, Checkpoints
@@ -139,6 +140,11 @@ class Trainings:
 
     def on_shuffled(self, name: str, options: BlockShuffle) -> list[Cell]:
         """Make the runs on images with shuffled blocks, and those without shuffle that they are compared with."""
+        if self.opened[self.study.targets[name].data].texts:
+            raise ValueError(
+                f"analyses.block_shuffle moves blocks of images, and {self.study.targets[name].data} holds texts; "
+                "name the targets that have images in analyses.block_shuffle.targets, or leave it out"
+            )
         arms, size = self.study.arms, self.study.size
         plain = arms.recipe.model_copy(update={"augmentation": "none"})
         recipe = arms.recipe if options.recipe == "arms" else options.recipe or plain
@@ -185,10 +191,14 @@ class Trainings:
         return cells
 
     def _draw(self, door: str, domain: Domain, calibration: str | None) -> Step:
-        arguments: dict[str, Any] = {"size": self.study.size, "content": content(domain)}
+        arguments: dict[str, Any] = {"content": content(domain)} | ({"calibrated": True} if calibration else {})
         places = {"door": door} | ({"calibration": calibration} if calibration else {})
-        if calibration:
-            arguments["calibrated"] = True
+        if domain.texts:
+            tokenizer(self.study.model)  # a model without one is found here
+            arguments["tokenizer"] = [file_hash(file) for file in tokenizer_files(self.study.model)]
+            places["model"] = self.study.model
+            return make("texts", arguments, {}, f"tokenise {domain.name}", len(domain.records) / 100, places)
+        arguments["size"] = self.study.size
         return make("images", arguments, {}, f"draw {domain.name}", len(domain.records) / 10, places)
 
     def _pretrain(self) -> Step | None:

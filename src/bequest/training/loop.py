@@ -7,7 +7,7 @@ random choice comes from `order_seed`: two trainings that differ in it alone dif
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bequest.data.augment import augment, mixup
 from bequest.data.batches import Stored, normalised
-from bequest.evaluation.batches import Batches
+from bequest.evaluation.batches import Batches, Inputs, forward
 from bequest.evaluation.predict import measure
 from bequest.evaluation.tasks import Task
 from bequest.training import resume
@@ -37,14 +37,15 @@ class Examples:
     """Training examples.
 
     Attributes:
-        images: uint8 [N, 3, H, W], in memory, or in packed arrays until they are needed.
+        images: uint8 [N, 3, H, W], in memory, or in packed arrays until they are needed; or, of texts, the model's
+            inputs by name, each [N, …], which are given as they are: neither normalised nor augmented.
         targets: int64 [N], or labels float [N, classes].
         classes: number of classes.
         mean: per channel, of images scaled to 0..1.
         std: likewise.
     """
 
-    images: Tensor | Stored
+    images: Tensor | Stored | Mapping[str, Tensor]
     targets: Tensor
     classes: int
     mean: tuple[float, float, float]
@@ -93,6 +94,7 @@ def train(
 
     Raises:
         Diverged: if the loss is not finite.
+        ValueError: if texts should be mixed or shuffled in blocks.
     """
     device = next(model.parameters()).device
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -123,6 +125,8 @@ def train(
         keep("step-0", snapshot(model))
         record(watch, 0, 0.0)
     images = examples.images.to(device) if isinstance(examples.images, Tensor) else examples.images
+    if isinstance(images, Mapping) and (recipe.mixup > 0 or see is not None):
+        raise ValueError("texts can be neither mixed (recipe.mixup) nor shuffled in blocks; leave that out")
     targets = examples.targets.to(device)
     for epoch in range(progress.epoch, recipe.epochs):
         order = torch.randperm(len(targets), generator=streams["order"]).to(device)
@@ -130,14 +134,18 @@ def train(
             for number, chosen in enumerate(order.tensor_split(steps_per_epoch)):
                 step = epoch * steps_per_epoch + number
                 rate = learning_rate(recipe, step, steps)
-                batch = prepare(images[chosen].to(device), examples, recipe, streams["augmentation"])
-                batch = batch if see is None else see(batch, chosen)
                 goal = targets[chosen]
-                if recipe.mixup > 0:
-                    batch, goal = mixup(
-                        batch, goal, alpha=recipe.mixup, classes=examples.classes, generator=streams["mixup"]
-                    )
-                batch = batch.contiguous(memory_format=layout)
+                batch: Inputs
+                if isinstance(images, Mapping):
+                    batch = {name: tensor[chosen.to(tensor.device)] for name, tensor in images.items()}
+                else:
+                    seen = prepare(images[chosen].to(device), examples, recipe, streams["augmentation"])
+                    seen = seen if see is None else see(seen, chosen)
+                    if recipe.mixup > 0:
+                        seen, goal = mixup(
+                            seen, goal, alpha=recipe.mixup, classes=examples.classes, generator=streams["mixup"]
+                        )
+                    batch = seen.contiguous(memory_format=layout)
                 model.eval()
                 for part in learning:
                     part.train()
@@ -179,7 +187,7 @@ def _lent_generator(seed: int, device: torch.device) -> Iterator[None]:
 def _step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: Tensor,
+    batch: Inputs,
     goal: Tensor,
     rate: float,
     recipe: Recipe,
@@ -188,8 +196,8 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        outputs = model(batch)
+    with torch.autocast(goal.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        outputs = forward(model, batch)
     loss = task.loss(outputs, goal)
     loss.backward()
     optimizer.step()

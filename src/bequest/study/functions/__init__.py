@@ -7,6 +7,7 @@ from bequest.study.step import Function
 
 FUNCTIONS: dict[str, Function] = {
     "images": Function(images.draw, version=1),
+    "texts": Function(images.tokenise, version=1),
     "weights": Function(training.import_weights, version=1),
     "given": Function(training.given_weights, version=1),
     "train": Function(training.train_run, version=1),

@@ -102,7 +102,7 @@ def _trajectories(runs: Mapping[Place, Mapping[str, Artefact]]) -> dict[Place, d
 def _example(inputs: Mapping[str, Artefact], arguments: Mapping[str, Any], place: Any, mode: Any) -> Tensor:
     """The first test image as the first replica sees it, in colours that can be shown."""
     packed = open_packed(inputs["images"].folder)
-    image = next(iter(evaluation_batches(packed, "test", arguments, 1)))[0]
+    image: Tensor = next(iter(evaluation_batches(packed, "test", arguments, 1)))[0]
     if place != arguments["size"]:
         image = Shuffle(place, mode, 0)(image, "test", torch.zeros(1, dtype=torch.int64))
     mean, std = (torch.tensor(arguments[key]).view(1, -1, 1, 1) for key in ("mean", "std"))

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bequest.data.batches import Batches, Stored, batches, take_shots, to_tensor
+from bequest.data.batches import Batches, Stored, batches, take_shots, to_tensor, to_tokens
 from bequest.data.calibration import with_calibration
 from bequest.data.doors import open_source
 from bequest.data.pack import Packed, open_packed, pack
+from bequest.data.pack_texts import pack_texts
 from bequest.evaluation.batches import Batches as AnyBatches
 from bequest.evaluation.tasks import Task, task
+from bequest.models.preprocessing import tokenizer
 from bequest.study.step import Context
 from bequest.study.store import Artefact
 from bequest.training.shuffling import Shuffle, ShuffledBatches
@@ -43,6 +45,22 @@ def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefa
         workers=context.workers,
         progress=lambda done, all_: context.tell(done / all_),
     )
+
+
+def tokenise(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Make all texts of a domain into tokens of the model's own tokenizer.
+
+    Args:
+        folder: gets the tokens and their index.
+        arguments: `door`, maybe `calibration`, and `model`, by whose name the tokenizer is found; `content` and
+            `tokenizer` (hashes of what is read) are only there for the key.
+        inputs: none.
+        context: unused.
+    """
+    source = open_source(arguments["door"])
+    if "calibration" in arguments:
+        source = with_calibration(source, open_source(arguments["calibration"]))
+    pack_texts(source, folder, tokenizer(arguments["model"]))
 
 
 def packed_inputs(inputs: Mapping[str, Artefact]) -> list[Packed]:
@@ -84,7 +102,7 @@ def seen_batches(packed: Packed, split: str, arguments: Mapping[str, Any]) -> An
 
 def joined(
     domains: list[Packed], split: str, arguments: Mapping[str, Any], most: int = IN_MEMORY
-) -> tuple[Tensor | Stored, Tensor]:
+) -> tuple[Tensor | Stored | dict[str, Tensor], Tensor]:
     """Join a split of several domains of the same classes.
 
     Args:
@@ -94,7 +112,7 @@ def joined(
         most: bytes of images that may be read into memory.
 
     Returns:
-        Images uint8 [N, 3, H, W], in memory or stored, and targets int64 [N].
+        Images uint8 [N, 3, H, W], in memory or stored, or tokens of texts by name, int64 [N, T]; and targets [N, …].
 
     Raises:
         ValueError: if the domains have different classes.
@@ -106,7 +124,12 @@ def joined(
                 f"{len(domains[0].classes)}, {other.domain} has {len(other.classes)}, or others by name"
             )
     parts = [(domain, chosen(domain, split, arguments)) for domain in domains]
+    targets = torch.cat([domain.targets[indices] for domain, indices in parts])
+    if domains[0].tokens:
+        if len(domains) > 1:
+            raise ValueError("texts are learned from one domain at a time; give one")
+        return to_tokens(*parts[0]), targets
     stored = Stored(parts)
     whole = stored.shape.numel() <= most
     images = torch.cat([to_tensor(domain, indices) for domain, indices in parts]) if whole else stored
-    return images, torch.cat([domain.targets[indices] for domain, indices in parts])
+    return images, targets

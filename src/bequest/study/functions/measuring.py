@@ -24,6 +24,7 @@ from bequest.analyses.pairs import PRETRAINED, arm, repeats_init, same_init
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import MISSING_RUN
 from bequest.data.pack import open_packed
+from bequest.evaluation.batches import first_examples
 from bequest.evaluation.batchnorm import has_batchnorm, refit_batchnorm
 from bequest.evaluation.predict import Predictions, predict
 from bequest.models.fitting import transfer
@@ -111,7 +112,7 @@ def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
     packed = open_packed(inputs["images"].folder)
     runs = {name: run_of(artefact).checkpoints for name, artefact in runs_among(inputs).items()}
     model = empty_model(inputs, context)
-    example = next(iter(evaluation_batches(packed, "test", arguments)))[0][:2]
+    example = first_examples(next(iter(evaluation_batches(packed, "test", arguments)))[0], 2)
     units = modules(model, example)
     last = {name: checkpoints["last"] for name, checkpoints in runs.items()}
     start = {name: checkpoints["step-0"] for name, checkpoints in runs.items()}

@@ -16,7 +16,7 @@ from bequest.analyses.pairs import CONTROLS, replicas
 from bequest.analyses.result import Result
 from bequest.data.batches import batches
 from bequest.data.pack import open_packed
-from bequest.evaluation.batches import Batches
+from bequest.evaluation.batches import Batches, first_examples
 from bequest.evaluation.tolerance import PRECISION
 from bequest.models.opening import open_model
 from bequest.models.order import modules
@@ -125,7 +125,7 @@ def valley(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Arte
 def spectrum(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Compare the singular values and leading directions of all runs, and of how they moved."""
     packed = open_packed(inputs["images"].folder)
-    example = next(iter(evaluation_batches(packed, "test", arguments)))[0][:2]
+    example = first_examples(next(iter(evaluation_batches(packed, "test", arguments)))[0], 2)
     runs = {name: run_of(artefact).checkpoints for name, artefact in runs_among(inputs).items()}
     last: dict[str, Weights] = {name: checkpoints["last"] for name, checkpoints in runs.items()}
     start: dict[str, Weights] = {name: checkpoints["step-0"] for name, checkpoints in runs.items()}

@@ -152,7 +152,7 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
     trajectory.metrics.write_parquet(folder / "rows.parquet")
     run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(classes), "images": len(targets)}
     run |= {"best_epoch": trajectory.best_epoch, "recipe": recipe.model_dump(mode="json")}
-    if shuffle:
+    if shuffle and not isinstance(images, dict):
         run["moved_fraction"] = shuffle.moved(images.shape, "train", min(len(images), COUNTED))
     _write(folder / "run.json", run)
     (folder / "state.safetensors").unlink(missing_ok=True)

@@ -163,3 +163,16 @@ def test_mixup_of_nothing_and_bad_alpha() -> None:
     for seed in range(20):
         mixed, soft = mixup(images, targets, alpha=1e-6, classes=3, generator=seeded(seed))
         assert bool(mixed.isfinite().all()) and bool(soft.isfinite().all())
+
+
+def test_mixed_labels_stay_missing_where_one_is():
+    images = torch.zeros(4, 3, 2, 2)
+    labels = torch.tensor([[1.0, torch.nan], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    generator = torch.Generator().manual_seed(0)
+    _, mixed = mixup(images, labels, alpha=0.7, classes=2, generator=generator)
+    known = mixed[~mixed.isnan()]
+    assert 1 <= mixed.isnan().sum() <= 2 and not mixed[:, 0].isnan().any()
+    assert ((known >= 0) & (known <= 1)).all()
+    assert torch.equal(
+        mixup(images, labels, alpha=0, classes=2, generator=generator)[1].nan_to_num(9), labels.nan_to_num(9)
+    )

@@ -1,5 +1,7 @@
 """The loop learns, leaves what it should, and goes on after an interruption as if nothing had happened."""
 
+from types import SimpleNamespace
+
 import polars as pl
 import pytest
 import torch
@@ -271,3 +273,69 @@ def test_images_that_stay_in_their_arrays_teach_the_same(tmp_path):
         )
         kept.append(last["last"])
     assert same(*kept)
+
+
+class Bag(nn.Module):
+    """The mean of the tokens that count, and a linear layer; gives an object with logits, as transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(10, 4), nn.Linear(4, 2)
+
+    def forward(self, input_ids, attention_mask):
+        shares = attention_mask / attention_mask.sum(1, keepdim=True)
+        return SimpleNamespace(logits=self.fc((self.embedding(input_ids) * shares[..., None]).sum(1)))
+
+
+def learn_texts(**more):
+    stream = torch.Generator().manual_seed(0)
+    tokens, targets = torch.randint(5, 10, (40, 6), generator=stream), torch.arange(40) % 2
+    tokens[:, 0] = 2 + targets  # the first token tells
+    inputs = {"input_ids": tokens, "attention_mask": torch.ones(40, 6, dtype=torch.int64)}
+    kept = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Bag()
+    recipe = Recipe(epochs=8, batch_size=10, optimizer="adamw", learning_rate=0.05, augmentation="crop+flip", **more)
+    trajectory = train(
+        model,
+        Examples(inputs, targets, 2, MEAN, STD),
+        recipe=recipe,
+        order_seed=0,
+        task=task("classification"),
+        watch={"train": [(inputs, targets)]},
+        keep=kept.__setitem__,
+    )
+    return trajectory, kept
+
+
+def test_texts_are_given_by_name_and_learned():
+    trajectory, kept = learn_texts()
+    errors = trajectory.metrics["error"].to_list()
+    assert errors[0] > 0.3 and errors[-1] < 0.05
+    again = learn_texts()[1]
+    assert all(torch.equal(kept["last"][name], tensor) for name, tensor in again["last"].items())
+
+
+def test_texts_cannot_be_mixed():
+    with pytest.raises(ValueError, match="texts can be neither mixed"):
+        learn_texts(mixup=0.3)
+
+
+def test_labels_are_learned_and_mixed_with_those_that_are_missing():
+    images, targets = made()
+    labels = torch.nn.functional.one_hot(targets, 3).float()
+    labels[::5, 0] = torch.nan
+    model = Net()
+    trajectory = train(
+        model,
+        Examples(images, labels, 3, MEAN, STD),
+        recipe=Recipe(epochs=12, batch_size=8, mixup=0.2, augmentation="none", **NET["adamw"]),
+        order_seed=0,
+        task=task("multilabel"),
+        watch={"train": [((images.float() / 255 - 0.5) / 0.5, labels)]},
+        keep=lambda name, weights: None,
+    )
+    errors = trajectory.metrics["error"].to_list()
+    assert errors[-1] < min(0.2, errors[0])
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from bequest.models.files import write_weights
+from bequest.models.opening import open_model
 from bequest.study.functions.measuring import open_predictions
 from bequest.study.plan import plan
 from bequest.study.reading import read_study
@@ -18,8 +20,7 @@ name: labels
 model: resnet8
 size: 16
 source:
-  data: [fonts]
-  recipe: {epochs: 1, batch_size: 128}
+  weights: before.safetensors
 targets:
   spots: {data: "csv:spots.csv?labels=red,green,blue"}
 arms:
@@ -68,6 +69,8 @@ def done(tmp_path_factory, bequest):
     draw(folder / "images")
     study = folder / "images" / "study.yaml"
     study.write_text(STUDY)
+    before = open_model("resnet8", classes=5, seed=0).state_dict()
+    write_weights(before, folder / "images" / "before.safetensors")
     ran = bequest("run", study, "--folder", folder / "out")
     return study, folder / "out", ran
 

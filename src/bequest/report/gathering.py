@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from bequest.analyses.pairs import arm
 from bequest.data.pack import Packed, open_packed
 from bequest.evaluation.predict import Predictions
+from bequest.evaluation.tasks import task
 from bequest.report.contents import Answer, Failure, MistakePicture, Picture, ReportInput
 from bequest.study.functions.images import chosen
 from bequest.study.functions.measuring import open_predictions
@@ -85,7 +86,9 @@ def _facts(plan: Plan, store: Store) -> dict[str, str]:
     trained = sum(step.function == "train" for step in steps)
     arms = sum(len(runs) for runs in plan.runs.values())
     commit = f"{last['commit'][:12]}{' with changes' if last['dirty'] else ''}" if last["commit"] else "not a checkout"
-    return {
+    named = {name: task(plan.tasks[name]) for name in plan.study.targets}
+    other = [f"{name}: {one.metric}; error is {one.units['error']}" for name, one in named.items() if one.whole]
+    return ({"measured on several labels": ", ".join(other)} if other else {}) | {
         "trainings": f"{trained}, of them {arms} runs of the arms",
         "seconds": ", ".join(f"{kind} {value:.0f}" for kind, value in seconds.items()),
         "finished": str(last["finished"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bequest.study.asked_task import task_for
 from bequest.study.making import in_order
 from bequest.study.measurements import measure
 from bequest.study.options import BlockShuffle, Checkpoints
@@ -30,6 +31,7 @@ class Plan:
         runs: the step of each run, by target and name.
         further: the runs on shuffled images and from earlier checkpoints, by target.
         measured: the step of each analysis, by analysis and target.
+        tasks: the name of the task of each target.
     """
 
     study: Study
@@ -40,6 +42,7 @@ class Plan:
     runs: Mapping[str, Mapping[str, Step]]
     further: Mapping[str, tuple[Cell, ...]]
     measured: Mapping[tuple[str, str], Step]
+    tasks: Mapping[str, str]
 
     def steps(self, *ends: Step) -> list[Step]:
         """Give all steps, each once, each after its inputs; `ends` are further steps that need some of them."""
@@ -77,4 +80,5 @@ def plan(study: Study) -> Plan:
             further[name] = (*further.get(name, ()), *cells)
             measured[analysis, name] = measure(trainings, name, analysis, options, runs[name], cells)
     found = trainings.choices, trainings.sweeps
-    return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured)
+    tasks = {name: task_for(trainings.opened[target.data]) for name, target in study.targets.items()}
+    return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured, tasks)

@@ -38,7 +38,7 @@ analyses:
   plane: {points: 3, budget: 1}
   connectivity: {epochs: 1, points: 3, pairs: 1}
   matching: {points: 3}
-  criticality: {replicas: 1, draws: 1, images: 24}
+  criticality: {replicas: 1, draws: 1, images: 12}
   valley: {points: 2, draws: 1}
   block_shuffle: {sizes: [8]}
   spectrum:

@@ -124,9 +124,10 @@ def matching(
             told = {**pair, "treatment": treatment}
             distance = math.sqrt(squared_distance(ends[a], other, parameters))
             rows.append({**told, "metric": "l2", "value": distance, "n": 1, "unit": "parameter"})
-            curve, naive = _along(protocol, ends[a], other, ts, between)
+            beside = treatment == "matched" and calibration is not None and has_batchnorm(model)
+            curve, naive = _along(protocol, ends[a], other, ts, between, naively=beside)
             rows += _rows({**told, "note": protocol.note}, ts, curve, protocol)
-            if treatment == "matched" and calibration is not None and has_batchnorm(model):
+            if beside:
                 rows += _rows(told, ts, naive, protocol, suffix="_naive")
         if calibration is not None:
             note = None
@@ -149,18 +150,17 @@ def _pairs(endpoints: Mapping[str, Weights], pairs: Sequence[tuple[str, str]] | 
 
 
 def _along(
-    protocol: Protocol, a: Weights, b: Weights, ts: Sequence[float], ends: tuple[Point, Point]
+    protocol: Protocol, a: Weights, b: Weights, ts: Sequence[float], ends: tuple[Point, Point], *, naively: bool
 ) -> tuple[list[Point], list[Point]]:
-    """Measure the line, refitted and naive; reordering does not change the ends, which are measured already."""
+    """Measure the line, refitted and perhaps naive; reordering does not change the ends, which are measured already."""
     curve, naive = [ends[0]], []
-    refits = protocol.calibration is not None and has_batchnorm(protocol.model)
     with line(protocol.model, a, b) as go:
         for t in ts:
             inner = t not in (0, 1)
-            if not (inner or refits):
+            if not (inner or naively):
                 continue
             go(t)
-            if refits:
+            if naively:
                 naive.append(
                     {split: tallied(protocol.model, one, protocol.task) for split, one in protocol.splits.items()}
                 )

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from race import Row
+from race import SETTINGS, Row
 from table import markdown, show
 
 HERE = Path(__file__).parent
@@ -78,7 +78,7 @@ def machine() -> dict[str, Any]:
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"],
+        "settings": " ".join(f"{name}={os.environ.get(name, value)}" for name, value in SETTINGS.items()),
         "date": datetime.date.today().isoformat(),
     }
 

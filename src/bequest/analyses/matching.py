@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from torch import nn
 
-from bequest.analyses.groups import Group, grouped, ranged
+from bequest.analyses.groups import Group, bounded, grouped, ranged
 from bequest.analyses.intervals import share_interval
 from bequest.analyses.pairs import kind
 from bequest.analyses.panels import by_target_and_split
@@ -238,11 +238,11 @@ def modulo_order(rows: pl.DataFrame, target: str | None = None, pair: str = "ran
             found[treatment] = groups[pair]
     if not {"raw", "matched"} <= found.keys():
         return None
-    raw, matched = (ranged(found[treatment].mean, ".1f", 100) for treatment in ("raw", "matched"))
+    raw, matched = (ranged(bounded(found[treatment].mean), ".1f", 100) for treatment in ("raw", "matched"))
     clause = f"with channels matched, barriers go from {raw} to {matched} points of error"
     noted = own.filter(pl.col("note").is_not_null(), treatment="repaired") if "note" in own.columns else own.clear()
     if "repaired" in found and noted.is_empty():
-        clause += f", and to {ranged(found['repaired'].mean, '.1f', 100)} with their statistics repaired"
+        clause += f", and to {ranged(bounded(found['repaired'].mean), '.1f', 100)} with their statistics repaired"
     count = len(found["raw"].values)
     return clause + (f" on {split}" if split else "") + f" ({count} pair{'s' if count > 1 else ''})"
 

@@ -22,7 +22,18 @@ from race import SETTINGS, Row
 from table import markdown, show
 
 HERE = Path(__file__).parent
-JOBS = ("similarity", "criticality", "line", "plane", "block_shuffle", "reading", "matching")
+JOBS = (
+    "similarity",
+    "criticality",
+    "memory",
+    "line",
+    "plane",
+    "block_shuffle",
+    "reading",
+    "matching",
+    "demo_study",
+    "paper_study",
+)
 PATIENCE = 900  # seconds a benchmark may take; the whole should take less than twenty minutes
 
 

@@ -27,7 +27,7 @@ test: .venv/installed
 .venv-bench/installed: pyproject.toml constraints.txt benchmarks/requirements.txt benchmarks/requirements-bare.txt
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
-		-e . -r benchmarks/requirements.txt
+		-e ".[demo]" -r benchmarks/requirements.txt
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements-bare.txt
 	touch $@
 

@@ -18,11 +18,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from race import Row
+from race import SETTINGS, Row
 from table import markdown, show
 
 HERE = Path(__file__).parent
-JOBS = ("similarity", "criticality", "line", "plane", "block_shuffle", "reading", "matching")
+JOBS = (
+    "similarity",
+    "criticality",
+    "memory",
+    "line",
+    "plane",
+    "block_shuffle",
+    "reading",
+    "matching",
+    "demo_study",
+    "paper_study",
+)
 PATIENCE = 900  # seconds a benchmark may take; the whole should take less than twenty minutes
 
 
@@ -78,7 +89,7 @@ def machine() -> dict[str, Any]:
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"],
+        "settings": " ".join(f"{name}={os.environ.get(name, value)}" for name, value in SETTINGS.items()),
         "date": datetime.date.today().isoformat(),
     }
 

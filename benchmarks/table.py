@@ -18,6 +18,7 @@ def show(rows: Sequence[Row]) -> None:
     for row in rows:
         table.add_row(*_cells(row), style=None if row.met else "yellow")
     console = Console()
+    console.width = max(console.width, 150)  # also where the output goes into a file
     console.print(table)
     for row in rows:
         if row.note:

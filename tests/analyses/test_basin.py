@@ -228,4 +228,7 @@ def test_the_chart_shows_both_directions():
     (points,) = drawn["datasets"].values()
     assert len(result.select("random", of="error")) == len(result.select("random", of="loss")) > 1
     assert {point["metric"] for point in points} == {"random", "extrapolated"}
-    assert {point["arm"] for point in points} == {"finetune"} and chart(result.rows) is not None
+    assert {point["arm"] for point in points} == {"finetune"}
+    controls = result.rows.with_columns(pl.col("a").str.replace_all("finetune", "meanvar"))
+    colours = chart(pl.concat([result.rows, controls])).to_dict()["encoding"]["color"]["scale"]
+    assert colours["domain"] == ["finetune", "meanvar"] and len(set(colours["range"])) == 2

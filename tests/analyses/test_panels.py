@@ -38,7 +38,7 @@ def test_pairs_across_control_arms_are_not_drawn_and_the_rest_keep_one_order():
     assert found["kind"].to_list() == ["probe & probe", "randinit, same init", "finetune & finetune", "P & finetune"]
     order = ["finetune & finetune", "randinit, same init", "P & finetune", "probe & probe"]
     colour, dash, shape = (channel.to_dict() for channel in pair_channels(found))
-    assert colour["scale"]["domain"] == dash["scale"]["domain"] == shape["scale"]["domain"] == order
+    assert colour["scale"]["domain"] == dash["scale"]["domain"] == order
     assert colour["scale"]["range"] == [LOOKS[name].colour for name in order]
-    assert dash["legend"] is None and "legend" not in shape
-    assert "legend" not in pair_channels(found, dots=False)[1].to_dict()
+    assert shape["scale"] is None and found["shape"].to_list() == [LOOKS[name].shape for name in found["kind"]]
+    assert pair_channels(found, lines=False)[2].to_dict()["scale"]["domain"] == order

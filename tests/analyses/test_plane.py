@@ -141,12 +141,15 @@ def test_each_split_has_its_picture_with_a_contour_of_its_own():
     assert result.select("trajectory")["step"].to_list() == [0, 1]
     said = {name: result.select("corner", b=name)["note"][0] for name in corners}
     assert said == {"P": "with another head", "finetune/0": None, "b": None}
-    (line,) = chart(result.rows).to_dict()["vconcat"]
+    line = chart(result.rows).to_dict()
     assert line["title"] == "P + finetune/0 + b"
     assert [panel["title"] for panel in line["hconcat"]] == ["train", "test"]
-    assert all(panel["width"] <= 180 for panel in line["hconcat"])
     failed = pl.DataFrame({"metric": ["missing_run"], "a": ["finetune/7"]})
-    assert len(chart(pl.concat([result.rows, failed], how="diagonal_relaxed")).to_dict()["vconcat"]) == 1
+    assert len(chart(pl.concat([result.rows, failed], how="diagonal_relaxed")).to_dict()["hconcat"]) == 2
+    other = result.rows.with_columns(a=pl.lit("start + randinit/0 + randinit/1"))
+    planes = chart(pl.concat([result.rows, other])).to_dict()["vconcat"]
+    assert [len(plane["hconcat"]) for plane in planes] == [2, 2]
+    assert all(2 * (panel["width"] + 60) <= 446 for plane in planes for panel in plane["hconcat"])
 
 
 def test_bad_input_is_refused():

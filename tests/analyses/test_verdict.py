@@ -164,7 +164,7 @@ def test_a_missing_run_is_named_but_changes_no_other_word():
 def test_limits_apply_to_what_holds():
     assert limited(part("holds"), []) == part("holds")
     found = limited(part("holds"), ["nobody looked"])
-    assert (found.status, found.sentence) == ("holds under conditions", "Because of line; nobody looked.")
+    assert (found.status, found.sentence) == ("holds under conditions", "Because of line. Beware: nobody looked.")
     for word in ("does not hold", "inconclusive"):
         assert limited(part(word), ["nobody looked"]) == part(word)
 

@@ -123,3 +123,20 @@ def test_stored_images_are_those_in_memory_in_any_order_from_several_parts(packe
     places = torch.tensor([14, 0, 3, 11, 3])
     assert torch.equal(stored[places], whole[places])
     assert torch.equal(stored[places[:0]], whole[:0])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_normalising_is_the_same_bit_for_bit_in_either_layout(layout, kind):
+    images = torch.randint(256, (5, 3, 7, 6), generator=torch.Generator().manual_seed(0)).to(kind)
+    if kind == torch.float32:
+        images /= 255
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    given = images.contiguous(memory_format=layout)
+    before = given.clone()
+    floats = images.float() / 255 if kind == torch.uint8 else images
+    expected = (floats - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    for part, wanted in ((given, expected), (given[::2], expected[::2]), (given[:, :, 2:5], expected[:, :, 2:5])):
+        assert torch.equal(normalised(part, (mean, std)), wanted)
+    assert torch.equal(given, before)
+    assert normalised(given, (mean, std)).is_contiguous(memory_format=layout)

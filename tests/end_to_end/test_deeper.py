@@ -8,9 +8,11 @@ import pytest
 
 DEEPER = {
     "basin": "{samples: 4}",
+    "plane": "{points: 3, budget: 1}",
     "connectivity": "{epochs: 2, points: 5}",
     "matching": "{points: 5}",
-    "criticality": "{draws: 3}",
+    "criticality": "{draws: 2, ends: [last, best]}",
+    "valley": "{points: 2, draws: 1}",
     "spectrum": "{top: 2}",
 }
 

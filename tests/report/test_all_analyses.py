@@ -20,7 +20,7 @@ from bequest.analyses.distance import distances
 from bequest.analyses.learning_curves import learning_curves
 from bequest.analyses.matching import matching
 from bequest.analyses.mistakes import mistakes
-from bequest.analyses.pairs import CONTROLS, arm, same_init
+from bequest.analyses.pairs import CONTROLS, arm, repeats_init, same_init
 from bequest.analyses.plane import plane
 from bequest.analyses.result import Result
 from bequest.analyses.similarity import similarity
@@ -103,7 +103,9 @@ def compared(runs, names):
     last = {name: found[name][-1] for name in names}
     starts = {name: found[name][0] for name in names}
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if arm(a) == arm(b)]
-    pairs = [(a, b) for a, b in pairs if same_init(a, b) or not (a + b).count("b")] + [("finetune/0", "randinit/0")]
+    pairs = [(a, b) for a, b in pairs if same_init(a, b) or not (repeats_init(a) or repeats_init(b))] + [
+        ("finetune/0", "randinit/0")
+    ]
     answers = {name: predict(model, TEST, weights=weights) for name, weights in last.items()}
     fitted = {name: predict(model, TRAIN, weights=weights) for name, weights in last.items()}
     errors = {name: float((one.outputs.argmax(1) != one.targets).double().mean()) for name, one in fitted.items()}
@@ -233,6 +235,12 @@ def test_every_chart_fits_its_box(browser, page, width, scheme):
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     too_wide = "[...document.querySelectorAll('.chart')].filter(c => c.scrollWidth > c.clientWidth + 1).map(c => c.id)"
     assert browser.evaluate(too_wide) == []
+    cut = "[...document.querySelectorAll('.chart')].filter(c => [...c.querySelectorAll('.role-legend text')].some("
+    cut += "t => t.getBoundingClientRect().right > c.getBoundingClientRect().right + 1)).map(c => c.id)"
+    assert browser.evaluate(cut) == []
+    legends = "document.querySelectorAll('#chart-{}-0 .role-legend-label text').length"
+    counts = {name: browser.evaluate(legends.format(name)) for name in ("mistakes", "distance", "barrier")}
+    assert counts == {"mistakes": 8, "distance": 12, "barrier": 7}
     assert browser.evaluate("document.querySelectorAll('.strip img').length") == 14
     beside = "new Set([...document.querySelectorAll('#chart-block_shuffle-0 .role-axis-title text')]"
     beside += (

@@ -35,3 +35,15 @@ def test_rows_without_target_are_one_chart(report_maker):
     (made,) = sections({"mistakes": rows}, ("line",))
     assert [chart.title for chart in made.charts] == ["Mistakes"]
     assert made.charts[0].spec
+
+
+def test_a_run_that_failed_is_no_chart_of_its_own():
+    rows = table(
+        "plane",
+        [
+            *({"metric": "corner", "a": "one plane", "b": name, "x": 0.0, "y": 0.0, "value": 0.0} for name in "PQR"),
+            {"metric": "missing_run", "a": "finetune/2"},
+        ],
+    )
+    (made,) = sections({"plane": rows}, ())
+    assert len(made.charts) == 1

@@ -3,7 +3,7 @@
 import pytest
 
 from bequest.study.measurements import Images, cost_of
-from bequest.study.options import Barrier, Connectivity, Plane, Similarity
+from bequest.study.options import Barrier, Connectivity, Criticality, Plane, Similarity
 from bequest.study.plan import plan
 from bequest.study.spec import Study
 
@@ -59,3 +59,15 @@ def test_costs_are_the_images_that_are_shown():
     assert cost_of(Barrier(points=5, pairs="all"), RUNS, images) == (3 * 10 + 5) * 110
     assert cost_of(Plane(points=9, budget=1), RUNS, images) == 2 * (81 + 3) * 110
     assert cost_of(Connectivity(pairs=3, epochs=7, points=5), RUNS, images) == 3 * 7 * 10 + 2 * 5 * 110
+
+
+def test_criticality_costs_less_for_control_arms_and_further_ways_where_the_study_says_so():
+    images = Images(train=200, test=100, refitted=0)
+    runs = [*RUNS, "probe/0", "probe/1"]
+    one = cost_of(Criticality(replicas=1), RUNS[:1], images)
+    assert cost_of(Criticality(replicas=2), runs, images) == 6 * one
+    few = Criticality(replicas=2, others=1, ends=("last", "best"))
+    assert cost_of(few, runs, images) == (4 + 1 + 3) * one  # both arms; the probe; the other end of all three
+    assert cost_of(Criticality(replicas=1, images=64), RUNS[:1], images) == one / 2
+    assert cost_of(Criticality(replicas=1, images=None), RUNS[:1], images) == one * 200 / 128
+    assert cost_of(Criticality(replicas=1, draws=5), RUNS[:1], images) == one / 2

@@ -359,7 +359,7 @@ def _panel(data: pl.DataFrame) -> Any:
 
     naive = pl.when(pl.col("metric") == "error").then(pl.lit("refitted")).otherwise(pl.lit("naive"))
     data = with_kinds(data.select("a", "b", "x", "value", naive.alias("protocol")))
-    colour, dash, _ = pair_channels(data, dots=False)
+    colour, dash, _ = pair_channels(data)
     both = data["protocol"].unique().sort(descending=True).to_list()
     widths = alt.Scale(domain=both, range=[2.25 if one == "refitted" else 0.75 for one in both])
     legend, shown = (alt.Legend(), ["a:N", "b:N", "protocol:N"]) if len(both) > 1 else (None, ["a:N", "b:N"])

@@ -29,7 +29,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from bequest.analyses.pairs import arm
+from bequest.analyses.pairs import ARMS, arm
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, trained_accuracy
 from bequest.evaluation import tasks
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 NAME = "basin"
 THRESHOLD = 0.02  # Frankle et al. 2020: below 2 points of error there is no wall
 WAYS: tuple[tuple[str, Direction], ...] = (("2", "random"), ("3", "extrapolated"))  # condition, how it leaves S
-COLOURS = {"finetune": "#2a78d6", "randinit": "#d95f26", "other": "#7f7f7f"}
 RULE = (
     "The simplex of three or more fine-tuned models (Neyshabur et al. 2020, Definition 3.1; BatchNorm refitted). Holds "
     "if on train and test the mean error inside is at most 2 points above that of its corners and varies by at most 2 "
@@ -317,8 +316,8 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
         "value",
         "low",
         "high",
-    ).with_columns(pl.when(pl.col("arm").is_in(list(COLOURS))).then("arm").otherwise(pl.lit("other")).alias("arm"))
-    present = [name for name in COLOURS if name in set(names["arm"])]
+    ).with_columns(pl.when(pl.col("arm").is_in(list(ARMS))).then("arm").otherwise(pl.lit("other")).alias("arm"))
+    present = [name for name in ARMS if name in set(names["arm"])]
     dashes = alt.Scale(domain=["extrapolated", "random"], range=[[1, 0], [4, 3]])
     drawn: altair.TopLevelMixin = (
         alt.Chart(names)
@@ -330,7 +329,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
                 title=f"loss{f' on {split}' if split else ''} above the mean inside",
                 scale=alt.Scale(type="symlog"),
             ),
-            alt.Color("arm:N", title="arm", scale=alt.Scale(domain=present, range=[COLOURS[n] for n in present])),
+            alt.Color("arm:N", title="arm", scale=alt.Scale(domain=present, range=[ARMS[n] for n in present])),
             alt.StrokeDash("metric:N", title="direction", scale=dashes, legend=alt.Legend(symbolType="stroke")),
             alt.Detail(["members:N", "target:N"]),
             tooltip=[

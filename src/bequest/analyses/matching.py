@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from torch import nn
 
-from bequest.analyses.groups import Group, grouped, ranged
+from bequest.analyses.groups import Group, bounded, grouped, ranged
 from bequest.analyses.intervals import share_interval
 from bequest.analyses.pairs import kind
 from bequest.analyses.panels import by_target_and_split
@@ -124,9 +124,10 @@ def matching(
             told = {**pair, "treatment": treatment}
             distance = math.sqrt(squared_distance(ends[a], other, parameters))
             rows.append({**told, "metric": "l2", "value": distance, "n": 1, "unit": "parameter"})
-            curve, naive = _along(protocol, ends[a], other, ts, between)
+            beside = treatment == "matched" and calibration is not None and has_batchnorm(model)
+            curve, naive = _along(protocol, ends[a], other, ts, between, naively=beside)
             rows += _rows({**told, "note": protocol.note}, ts, curve, protocol)
-            if treatment == "matched" and calibration is not None and has_batchnorm(model):
+            if beside:
                 rows += _rows(told, ts, naive, protocol, suffix="_naive")
         if calibration is not None:
             note = None
@@ -149,18 +150,17 @@ def _pairs(endpoints: Mapping[str, Weights], pairs: Sequence[tuple[str, str]] | 
 
 
 def _along(
-    protocol: Protocol, a: Weights, b: Weights, ts: Sequence[float], ends: tuple[Point, Point]
+    protocol: Protocol, a: Weights, b: Weights, ts: Sequence[float], ends: tuple[Point, Point], *, naively: bool
 ) -> tuple[list[Point], list[Point]]:
-    """Measure the line, refitted and naive; reordering does not change the ends, which are measured already."""
+    """Measure the line, refitted and perhaps naive; reordering does not change the ends, which are measured already."""
     curve, naive = [ends[0]], []
-    refits = protocol.calibration is not None and has_batchnorm(protocol.model)
     with line(protocol.model, a, b) as go:
         for t in ts:
             inner = t not in (0, 1)
-            if not (inner or refits):
+            if not (inner or naively):
                 continue
             go(t)
-            if refits:
+            if naively:
                 naive.append(
                     {split: tallied(protocol.model, one, protocol.task) for split, one in protocol.splits.items()}
                 )
@@ -238,11 +238,11 @@ def modulo_order(rows: pl.DataFrame, target: str | None = None, pair: str = "ran
             found[treatment] = groups[pair]
     if not {"raw", "matched"} <= found.keys():
         return None
-    raw, matched = (ranged(found[treatment].mean, ".1f", 100) for treatment in ("raw", "matched"))
+    raw, matched = (ranged(bounded(found[treatment].mean), ".1f", 100) for treatment in ("raw", "matched"))
     clause = f"with channels matched, barriers go from {raw} to {matched} points of error"
     noted = own.filter(pl.col("note").is_not_null(), treatment="repaired") if "note" in own.columns else own.clear()
     if "repaired" in found and noted.is_empty():
-        clause += f", and to {ranged(found['repaired'].mean, '.1f', 100)} with their statistics repaired"
+        clause += f", and to {ranged(bounded(found['repaired'].mean), '.1f', 100)} with their statistics repaired"
     count = len(found["raw"].values)
     return clause + (f" on {split}" if split else "") + f" ({count} pair{'s' if count > 1 else ''})"
 

@@ -369,7 +369,7 @@ def _panel(rows: pl.DataFrame) -> altair.LayerChart | altair.FacetChart:
     sizes = data.filter(metric="uncommon").select("a", "b", "n")
     data = data.pivot(on="metric", index=["a", "b"], values="value").join(sizes, on=["a", "b"])
     data = with_kinds(data).with_columns(pl.col(metric) / pl.col("n") for metric in metrics[:2])
-    colour, _, shape = pair_channels(data)
+    colour, _, shape = pair_channels(data, lines=False)
     top = 1.12 * max([0.01, *data["uncommon"], *data["expected_uncommon"]])
     lines = pl.DataFrame({"x": [0.0, top] * 2, "y": [0.0, top, 0.0, top / 2], "kappa": ["0", "0", "0.5", "0.5"]})
     scale = alt.Scale(domain=[0, top], nice=False)

@@ -40,7 +40,7 @@ class Look:
     shape: str
 
 
-_STAR = "M0,-1L.23,-.31L.95,-.31L.36,.12L.59,.81L0,.38L-.59,.81L-.36,.12L-.95,-.31L-.23,-.31Z"
+_STAR = "M0,-1L.59,.81L-.95,-.31H.95L-.59,.81Z"
 _SOLID, _DOTTED, _DASHED, _MIXED = (1, 0), (2, 2), (6, 3), (8, 3, 2, 3)
 
 LOOKS: dict[str, Look] = {

@@ -92,18 +92,20 @@ def with_kinds(rows: pl.DataFrame) -> pl.DataFrame:
         rows: columns a and b, the names of two runs.
 
     Returns:
-        The rows with the column `kind`, a key of `KINDS`.
+        The rows with the columns `kind`, a key of `KINDS`, and `shape`, that of its dots.
     """
-    kinds = pl.Series("kind", [kind(a, b) for a, b in rows.select("a", "b").iter_rows()], dtype=pl.String)
-    return rows.with_columns(kinds).filter(pl.col("kind") != ACROSS)
+    kinds = [kind(a, b) for a, b in rows.select("a", "b").iter_rows()]
+    shapes = [LOOKS[name].shape for name in kinds]
+    told = [pl.Series(name, values, dtype=pl.String) for name, values in (("kind", kinds), ("shape", shapes))]
+    return rows.with_columns(told).filter(pl.col("kind") != ACROSS)
 
 
-def pair_channels(rows: pl.DataFrame, *, dots: bool = True) -> tuple[Any, Any, Any]:
-    """Give the colour, the dash and the shape by kind of pair, which share one legend.
+def pair_channels(rows: pl.DataFrame, *, lines: bool = True) -> tuple[Any, Any, Any]:
+    """Give the colour, the dash and the shape by kind of pair, with one legend.
 
     Args:
-        rows: what is drawn, with the column `kind`.
-        dots: whether there are dots; the legend then has their shapes, else dashes.
+        rows: what is drawn, as `with_kinds` gives it.
+        lines: whether there are lines; the legend then has their dashes, else the shapes of dots.
 
     Returns:
         Colour for every mark, dash for lines, shape for points.
@@ -111,18 +113,16 @@ def pair_channels(rows: pl.DataFrame, *, dots: bool = True) -> tuple[Any, Any, A
     import altair as alt
 
     there = set(rows["kind"])
-    present = [name for name in LOOKS if name in there]
-    looks = [LOOKS[name] for name in present]
-    scales = [
-        alt.Scale(domain=present, range=values)
-        for values in (
-            [look.colour for look in looks],
-            [list(look.dash) for look in looks],
-            [one.shape for one in looks],
-        )
-    ]
-    return (
-        alt.Color("kind:N", title="pair", scale=scales[0]),
-        alt.StrokeDash("kind:N", title="pair", scale=scales[1], legend=None if dots else alt.Undefined),
-        alt.Shape("kind:N", title="pair", scale=scales[2]),
+    present = {name: look for name, look in LOOKS.items() if name in there}
+    looks = list(present.values())
+    colours, dashes, shapes = (
+        alt.Scale(domain=list(present), range=values)
+        for values in ([one.colour for one in looks], [list(one.dash) for one in looks], [one.shape for one in looks])
     )
+    strokes = alt.Legend(symbolType="stroke", symbolSize=300)  # long enough for a dash and a dot
+    dash = alt.StrokeDash("kind:N", title="pair", scale=dashes, legend=strokes)
+    if not lines:
+        colour = alt.Color("kind:N", title="pair", scale=colours)
+        return colour, dash, alt.Shape("kind:N", title="pair", scale=shapes)
+    colour = alt.Color("kind:N", title="pair", scale=colours, legend=strokes)
+    return colour, dash, alt.Shape("shape:N", scale=None)  # by name: a scale would put shapes into the legend

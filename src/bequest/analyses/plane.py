@@ -213,8 +213,12 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
         if len(panels) == 1:
             drawn.append(panels[0][1].properties(width=290, height=260, title=title))
             continue
-        small = [panel.properties(width=165, height=165, title=split or "") for split, panel in panels]
+        size = 280 if len(lines) == 1 else 150  # several planes may have to share half a page
+        small = [panel.properties(width=size, height=size, title=split or "") for split, panel in panels]
         drawn.append(alt.hconcat(*small, title=title).resolve_scale(color="independent"))
+    if len(drawn) == 1:
+        one: altair.TopLevelMixin = drawn[0]
+        return one
     several: altair.TopLevelMixin = alt.vconcat(*drawn).resolve_scale(color="independent")
     return several
 

@@ -35,7 +35,8 @@ from torch import Tensor, nn
 
 from bequest.analyses.conditions import TRAINING_UNKNOWN, trained, training_rows
 from bequest.analyses.groups import Group, difference, grouped, ranged
-from bequest.analyses.pairs import KINDS, kind
+from bequest.analyses.pairs import CONTROLS, arm
+from bequest.analyses.panels import by_target, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, limited
 from bequest.evaluation.activations import watched
@@ -43,6 +44,7 @@ from bequest.evaluation.applied import evaluating, preserved, put
 from bequest.evaluation.batches import Batches, Inputs, examples, first_examples, forward, walk
 from bequest.evaluation.grams import Grams, Reduction
 from bequest.evaluation.hsic import LEAST_EXAMPLES, Estimator, HsicSums
+from bequest.evaluation.layout import in_fast_layout
 from bequest.weights.algebra import Weights
 from bequest.weights.modules import Module
 
@@ -108,7 +110,7 @@ def similarity(
             stack.enter_context(preserved(model) if weights is not None else evaluating(model))
         stack.enter_context(torch.no_grad())  # not inference mode, whose tensors do not tell if they were overwritten
         wanted: list[list[str]] = []
-        for inputs, _ in walk(batches):
+        for inputs, _ in walk(in_fast_layout([model for _, model, _ in runs], batches)):
             wanted = wanted or [_names(model, modules, inputs) for _, model, _ in runs]
             if examples(inputs) < LEAST_EXAMPLES:
                 left_out += examples(inputs)
@@ -265,6 +267,8 @@ def verdict(rows: pl.DataFrame) -> tuple[Verdict, ...]:
 def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
     """Apply the rule to the rows of one target."""
     same = rows.filter(pl.col("metric").is_in(["cka", "cka_null"]), pl.col("module") == pl.col("module_b"))
+    controls = [name for name in same["a"].append(same["b"]).unique() if arm(name) in CONTROLS]
+    same = same.filter(~pl.col("a").is_in(controls), ~pl.col("b").is_in(controls))  # their null is not the arms' null
     apart: dict[str, list[Any]] = {"above": [], "below": [], "unclear": []}
     tuned_pairs, other_pairs, replicas, texts, beside_p = [], [], [], [], []
     for part in same.partition_by("module", maintain_order=True):
@@ -328,15 +332,7 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     Returns:
         The chart; inside the grey band pairs are no more alike than unrelated features.
     """
-    import altair as alt
-
-    panels = [_panel(part) for part in rows.partition_by("target", maintain_order=True)]
-    if len(panels) == 1:
-        single: altair.TopLevelMixin = panels[0].properties(width="container", height=300)
-        return single
-    targets = rows["target"].unique(maintain_order=True)
-    small = [panel.properties(width=280, height=240, title=name) for panel, name in zip(panels, targets, strict=True)]
-    return alt.concat(*small, columns=2)
+    return by_target(rows, _panel)
 
 
 def _panel(rows: pl.DataFrame) -> Any:
@@ -344,14 +340,11 @@ def _panel(rows: pl.DataFrame) -> Any:
     import altair as alt
 
     same = rows.filter(pl.col("module") == pl.col("module_b"), pl.col("value").is_not_null())
-    data = same.filter(metric="cka").select("a", "b", "module", "value", "low", "high")
+    data = with_kinds(same.filter(metric="cka").select("a", "b", "module", "value", "low", "high"))
+    colour, dash, shape = pair_channels(data)
     order = same["module"].unique(maintain_order=True).to_list()
-    kinds = pl.Series("kind", [kind(a, b) for a, b in data.select("a", "b").iter_rows()], dtype=pl.String)
-    data = data.with_columns(kinds)
-    present = [name for name in KINDS if name in set(kinds)]
     null = same.filter(metric="cka_null").group_by("module", maintain_order=True)
     band = null.agg(pl.col("value").min().alias("from"), pl.col("value").max().alias("to"))
-    colour = alt.Color("kind:N", title="pair", scale=alt.Scale(domain=present, range=[KINDS[name] for name in present]))
     x = alt.X("module:N", title="module, from input to output", sort=order)
     title = "CKA (1: same features)"
     tooltip = [
@@ -361,6 +354,8 @@ def _panel(rows: pl.DataFrame) -> Any:
     base = alt.Chart(data)
     return alt.layer(
         alt.Chart(band).mark_bar(size=14, color="#7f7f7f", opacity=0.35).encode(x, alt.Y("from:Q"), alt.Y2("to:Q")),
-        base.mark_line(strokeWidth=2).encode(x, alt.Y("mean(value):Q", title=title), colour),
-        base.mark_circle(size=36, opacity=0.6).encode(x, alt.Y("value:Q", title=title), colour, tooltip=tooltip),
+        base.mark_line(strokeWidth=2).encode(x, alt.Y("mean(value):Q", title=title), colour, dash),
+        base.mark_point(filled=True, size=32, opacity=0.6).encode(
+            x, alt.Y("value:Q", title=title), colour, shape, tooltip=tooltip
+        ),
     )

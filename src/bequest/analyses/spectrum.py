@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from torch import Tensor
 
-from bequest.analyses.pairs import ARMS, KINDS, arm, kind
+from bequest.analyses.pairs import ARMS, KINDS, arm
+from bequest.analyses.panels import pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict
 from bequest.weights.algebra import Weights
@@ -161,7 +162,9 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     for part in rows.partition_by("target", maintain_order=True):
         title = str(part["target"][0]) if targets > 1 else ""
         panes += [pane.properties(width=280, height=220, title=title) for pane in _panes(part)]
-    drawn: altair.TopLevelMixin = alt.concat(*panes, columns=1).resolve_scale(color="independent")
+    drawn: altair.TopLevelMixin = alt.concat(*panes, columns=1).resolve_scale(
+        color="independent", strokeDash="independent"
+    )
     return drawn
 
 
@@ -185,28 +188,26 @@ def _panes(rows: pl.DataFrame) -> list[Any]:
     pairs = here.filter(pl.col("metric") == "overlap_right")
     if pairs.is_empty():
         return panes
-    kinds = pl.Series("kind", [kind(a, b) for a, b in pairs.select("a", "b").iter_rows()], dtype=pl.String)
-    present = [name for name in KINDS if name in set(kinds)]
-    scale = alt.Scale(domain=present, range=[KINDS[name] for name in present])
-    data = pairs.with_columns(kinds).select("a", "b", "kind", "module", "tensor", "x", "value", "expected")
+    data = with_kinds(pairs).select("a", "b", "kind", "module", "tensor", "x", "value", "expected")
     base = alt.Chart(data)
     tooltip = [
         *("a:N", "b:N", "tensor:N", alt.Tooltip("x:Q", title="directions")),
         *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "expected")),
     ]
-    drawn = _lines(base, x, f"overlap of the {of}'s inputs", alt.Color("kind:N", title="pair", scale=scale), tooltip)
+    colour, dash, shape = pair_channels(data)
+    drawn = _lines(base, x, f"overlap of the {of}'s inputs", colour, tooltip, dash, shape)
     chance = base.mark_line(color=KINDS["other"], strokeDash=[4, 3]).encode(x, alt.Y("mean(expected):Q"))
     return [*panes, alt.layer(drawn, chance)]
 
 
-def _lines(base: Any, x: Any, title: str, colour: Any, tooltip: list[Any]) -> Any:
+def _lines(base: Any, x: Any, title: str, colour: Any, tooltip: list[Any], *of_pairs: Any) -> Any:
     """A dot for each run or pair, and a line through the means."""
     import altair as alt
 
     zero = alt.Scale(zero=True)
     return alt.layer(
-        base.mark_line().encode(x, alt.Y("mean(value):Q", title=title, scale=zero), colour),
-        base.mark_circle(size=30, opacity=0.6).encode(
-            x, alt.Y("value:Q", title=title, scale=zero), colour, tooltip=tooltip
+        base.mark_line().encode(x, alt.Y("mean(value):Q", title=title, scale=zero), colour, *of_pairs[:1]),
+        base.mark_point(filled=True, size=28, opacity=0.6).encode(
+            x, alt.Y("value:Q", title=title, scale=zero), colour, *of_pairs[1:], tooltip=tooltip
         ),
     )

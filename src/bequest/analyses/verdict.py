@@ -97,7 +97,7 @@ def limited(verdict: Verdict, conditions: Sequence[str]) -> Verdict:
 
 
 def _adding(verdict: Verdict, parts: Sequence[str]) -> Verdict:
-    return replace(verdict, sentence=f"{verdict.sentence.rstrip('.')}; {'; '.join(parts)}.")
+    return replace(verdict, sentence=f"{verdict.sentence.rstrip('.')}. Beware: {'; '.join(parts)}.")
 
 
 def combine(parts: Sequence[Verdict]) -> Verdict:

@@ -123,9 +123,16 @@ def normalised(images: Tensor, normalise: Normalise) -> Tensor:
     Returns:
         float32, same shape and memory format.
     """
-    mean, std = (torch.tensor(part, dtype=torch.float32, device=images.device).view(1, -1, 1, 1) for part in normalise)
-    scaled = images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
-    return (scaled - mean) / std
+    scaled = images.to(torch.float32, copy=True)
+    if images.dtype == torch.uint8:
+        scaled.div_(255)
+    mean, std = (torch.tensor(part, dtype=torch.float32, device=images.device) for part in normalise)
+    if scaled.is_contiguous(memory_format=torch.channels_last) and not scaled.is_contiguous():
+        # whole rows of pixels at once: with the three channels innermost, torch would walk in steps of three
+        rows = scaled.permute(0, 2, 3, 1).view(-1, images.shape[3] * images.shape[1])
+        rows.sub_(mean.repeat(images.shape[3])).div_(std.repeat(images.shape[3]))
+        return scaled
+    return scaled.sub_(mean.view(1, -1, 1, 1)).div_(std.view(1, -1, 1, 1))
 
 
 def mean_and_std(packed: Packed, indices: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

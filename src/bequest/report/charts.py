@@ -14,6 +14,7 @@ import polars as pl
 
 from bequest.analyses.pairs import ARMS
 from bequest.analyses.result import Result
+from bequest.analyses.verdict import MISSING_RUN
 
 CUTS: dict[str, tuple[str, ...]] = {  # analysis -> the columns by which its rows are cut: one box each
     "barrier": ("split",),
@@ -86,7 +87,8 @@ def analysis_charts(name: str, title: str, rows: pl.DataFrame, targets: Sequence
 
 def _panels(name: str, target: str | None, rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     """Cut the rows of a target where the analysis draws its parts each for itself; give each part a heading."""
-    parts: list[tuple[tuple[str, ...], pl.DataFrame]] = [((target,) if target else (), rows)]
+    drawn = rows.filter(pl.col("metric") != MISSING_RUN)  # a run that failed is told in words
+    parts: list[tuple[tuple[str, ...], pl.DataFrame]] = [((target,) if target else (), drawn)]
     for column in CUTS.get(name, ()):
         parts = [piece for words, part in parts for piece in _cut(words, part, column)]
     return [(", ".join(words), part) for words, part in parts]

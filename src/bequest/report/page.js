@@ -21,7 +21,7 @@
       header: { ...text, labelFontSize: 13, labelFontWeight: 500 },
       title: { color: colour("--ink"), fontSize: 13, fontWeight: 500, anchor: "start" },
       legend: {
-        ...text, orient: "bottom", columns: Math.max(1, Math.floor(width / 165)), labelLimit: 220, symbolOpacity: 1,
+        ...text, orient: "bottom", columns: Math.max(1, Math.floor(width / 175)), labelLimit: 220, symbolOpacity: 1,
         symbolBaseFillColor: colour("--soft"), symbolBaseStrokeColor: colour("--soft"),
         layout: { bottom: { direction: width < 700 ? "vertical" : "horizontal", anchor: "start", margin: 18 } },
       },

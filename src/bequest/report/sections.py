@@ -45,20 +45,21 @@ WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the char
     "similarity": (
         "Feature similarity",
         "CKA of 1 means the same features up to rotation and scale, 0 none in common. It is the unbiased estimate, so "
-        "it may fall a little below 0. A dot is a pair, a line the mean of its kind. Compare kinds at the "
-        "same module: inside the grey band, made with the images in another order, features are unrelated.",
+        "it may fall a little below 0. A dot is a pair, a line the mean of its kind; pairs with P are dashed, those "
+        "across control arms are in the table alone. Compare kinds at the same module: inside the grey band, made with "
+        "the images in another order, features are unrelated.",
     ),
     "distance": (
         "Distance in parameter space",
         "How far apart the weights are, module by module from input to output, as a share of the norm of the start and "
-        "on a logarithmic scale. Raw distances are in the table: they grow with the size of a module, so they make a "
-        "poor trend.",
+        "on a logarithmic scale; pairs with P are dashed. Raw distances are in the table: they grow with the size of a "
+        "module, so they make a poor trend.",
     ),
     "barrier": (
         "Barriers",
         "The error along the straight line between two models. A flat line means one basin; a hump is the barrier "
-        "between two. BatchNorm statistics are measured again at each point; the naive curve, which does not, shows "
-        "how much of a hump would be an artefact.",
+        "between two. BatchNorm statistics are measured again at each point; the naive curve, thin, shows how much of "
+        "a hump would be an artefact.",
     ),
     "basin": (
         "Basin",

@@ -24,7 +24,7 @@ from bequest.study.spec import Study
 from bequest.study.step import Context, Function, Step
 from bequest.study.store import Artefact, Store, told, write_whole
 
-REPORT_VERSION = 2  # raised when the page changes, so that old reports are written again
+REPORT_VERSION = 3  # raised when the page changes, so that old reports are written again
 
 
 def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:

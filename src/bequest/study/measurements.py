@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bequest.analyses.pairs import repeats_init
+from bequest.analyses.pairs import CONTROLS, repeats_init
 from bequest.evaluation.batchnorm import has_batchnorm
 from bequest.study.making import make
 from bequest.study.options import (
@@ -34,7 +34,7 @@ FROM_P = ("similarity", "distance", "plane")  # these look at P too
 MODULES = 12  # a typical number, for the estimates
 NOISES = 6  # sigmas of a valley
 SEARCHED = 12  # points looked at for each sample of a basin, in both ways out of it
-TRIED = 25  # forward passes over the images for each module of criticality
+TRIED = 70  # forward passes over the images for each module of criticality; 10 draws, mu to two percent
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class Images:
     train: int
     test: int
     refitted: int
+
+    def seen(self, most: int | None) -> int:
+        """Give the training images that are measured, if at most so many are."""
+        return self.train if most is None else min(self.train, most)
 
     def point(self, splits: Sequence[str] = ("train", "test")) -> int:
         """Give the images for one measurement of weights, with BatchNorm refitted."""
@@ -147,13 +151,16 @@ def cost_of(options: Measured, runs: Sequence[str], images: Images) -> float:
         case Matching():
             return 3 * inits * (inits - 1) / 2 * options.points * images.point()
         case Criticality():
-            seen = min(images.train, options.images or images.train)
-            measured = sum(min(options.replicas, count) for count in arms.values())
-            passes = TRIED if options.draws else 1
-            return measured * len(options.paths) * len(options.ends) * MODULES * passes * seen
+            others = options.replicas if options.others is None else options.others
+            ways = len(options.paths) * len(options.ends)
+            first = sum(min(options.replicas, count) for arm, count in arms.items() if arm not in CONTROLS)
+            rest = sum(min(others, count) for arm, count in arms.items() if arm in CONTROLS)
+            rest += (ways - 1) * sum(min(others, count) for count in arms.values())
+            passes = TRIED * options.draws / 10 if options.draws else 1
+            return (first + rest) * MODULES * passes * images.seen(options.images)
         case Valley():
             places = options.points * NOISES * options.draws * len(options.paths)
-            return 2 * options.replicas * (len(options.modules) or 3) * places * images.train / 2
+            return 2 * options.replicas * (len(options.modules) or 3) * places * images.seen(options.images) / 2
         case BlockShuffle() | Checkpoints():
             return len(runs)
         case _:

@@ -162,6 +162,10 @@ class Criticality(Measured):
     """Training images that are measured, at most; null: all."""
     tolerance: float | None = Field(default=None, ge=0, le=1)
     """Highest error that is accepted; left out: 1.01 times the final one."""
+    others: int | None = Field(default=None, ge=1, le=100)
+    """Replicas of the control arms, and of other paths and ends than the straight one to the last; left out: all."""
+    precision: float = Field(default=0.018, gt=0, le=10)
+    """How exactly mu is found, relative to it."""
 
     @field_validator("paths", "ends")
     @classmethod
@@ -183,6 +187,8 @@ class Valley(Measured):
     """Draws of noise at each point."""
     paths: tuple[Literal["direct", "checkpoints"], ...] = Field(default=("direct",), min_length=1)
     """Along the straight line, or through the checkpoints of the run."""
+    images: int | None = Field(default=128, ge=2, le=10_000_000)
+    """Training images that are measured, at most; null: all."""
 
 
 class Checkpoints(Measured):

@@ -109,7 +109,7 @@ def plane(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artef
 
 
 def connectivity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
-    """Train a path between pairs of random inits."""
+    """Train a path between pairs of random inits, or of what weights there are where none were trained."""
     ends = _pair(inputs, "a path")
     splits = _splits(arguments, inputs)
     model = empty_model(inputs, context)
@@ -155,11 +155,13 @@ def matching(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
 
 
 def _pair(inputs: Mapping[str, Artefact], what: str) -> dict[str, Weights]:
-    """The random inits, at least two."""
-    ends = _ends(inputs, "randinit")
-    if len(ends) < 2:
+    """The random inits, at least two; of a study without any, the first arm with two."""
+    there = replicas(runs_among(inputs))
+    arms = ["randinit"] if "randinit" in there else list(there)
+    found = next((which for which in arms if len(there[which]) > 1), None)
+    if found is None:
         raise ValueError(f"{what} needs two random inits, and {_there(inputs)}; set arms.replicas to 2 or more")
-    return ends
+    return _ends(inputs, found)
 
 
 def _ends(inputs: Mapping[str, Artefact], which: str) -> dict[str, Weights]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -173,7 +174,9 @@ def empty_model(inputs: Mapping[str, Artefact], context: Context) -> nn.Module:
 
 def _model(run: Artefact, context: Context) -> nn.Module:
     about = run.json("run")
-    return open_model(about["model"], classes=len(about["classes"])).to(context.device)
+    model = open_model(about["model"], classes=len(about["classes"])).to(context.device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks this overload
+    return model
 
 
 def _loaded(run: Artefact, context: Context) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ def criticality(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str,
 
     Args:
         folder: gets `rows.parquet`.
-        arguments: `replicas`, `draws`, `paths`, `ends`, `images`, `tolerance`, `precision`, and those of every
-            measurement.
+        arguments: `replicas`, `draws`, `paths`, `ends`, `images`, `tolerance`, and those of every measurement; also
+            `others`, how many replicas are measured of control arms and away from the straight path to the last
+            weights (left out: `replicas`), and `precision` of mu.
         inputs: the runs and `images`.
         context: device, progress.
 
@@ -51,8 +52,7 @@ def criticality(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str,
     units = modules(model, next(iter(shown))[0])
     about = next(iter(runs_among(inputs).values())).json("run")
     fresh = open_model(about["model"], classes=len(about["classes"]), seed=fold(arguments["seed"], "rerandomise"))
-    measured = _first(inputs, ("finetune", "randinit", *CONTROLS), arguments["replicas"])
-    ways = list(_ways(inputs, measured, arguments["paths"], arguments["ends"]))
+    ways = list(_ways(inputs, ("finetune", "randinit", *CONTROLS), arguments, arguments["ends"]))
     found = []
     for place, (name, path, end) in enumerate(ways):
         run = run_of(inputs[f"run/{name}"])
@@ -96,8 +96,7 @@ def valley(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Arte
     model = empty_model(inputs, context)
     units = modules(model, next(iter(shown))[0])
     pictured = list(arguments["modules"]) or _spread(units)
-    measured = _first(inputs, ("finetune", "randinit"), arguments["replicas"])
-    ways = list(_ways(inputs, measured, arguments["paths"], ("last",)))
+    ways = list(_ways(inputs, ("finetune", "randinit"), arguments, ["last"]))
     found = []
     for place, (name, path, end) in enumerate(ways):
         run = run_of(inputs[f"run/{name}"])
@@ -146,25 +145,25 @@ def _training(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> B
     return batches(packed, indices, batch_size=size, normalise=normalise)
 
 
-def _first(inputs: Mapping[str, Artefact], arms: tuple[str, ...], count: int) -> list[str]:
-    """The first replicas of these arms; those that failed are not made up for."""
-    there = replicas(runs_among(inputs))
-    names = [name for which in arms for name in there.get(which, []) if int(name.split("/")[1]) < count]
-    if not names:
-        raise ValueError(f"no run to measure among {', '.join(runs_among(inputs))}; the first replicas failed")
-    return names
-
-
 def _ways(
-    inputs: Mapping[str, Artefact], names: list[str], paths: list[str], ends: tuple[str, ...] | list[str]
+    inputs: Mapping[str, Artefact], arms: Sequence[str], arguments: Mapping[str, Any], ends: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
-    """Name, path and end of all that is to be measured, a run at a time."""
-    runs = {name: run_of(inputs[f"run/{name}"]) for name in names}
-    if "checkpoints" in paths and not any(len(run.way()) > 2 for run in runs.values()):
+    """Name, path and end of all that is to be measured."""
+    there = replicas(runs_among(inputs))
+    runs = [run_of(inputs[f"run/{name}"]) for which in arms for name in there.get(which, [])]
+    if not runs:
+        raise ValueError(f"there is no run of {' or '.join(arms)} to measure among {', '.join(runs_among(inputs))}")
+    paths, count, others = arguments["paths"], arguments["replicas"], arguments.get("others")
+    if "checkpoints" in paths and not any(len(run.way()) > 2 for run in runs):
         raise ValueError(
             "the runs kept no checkpoints between start and end; set arms.checkpoint_epochs, or take the path `direct`"
         )
-    yield from ((name, path, end) for name in names for end in ends for path in paths)
+    for which in arms:
+        for end in ends:
+            for path in paths:
+                usual = which not in CONTROLS and (path, end) == ("direct", "last")
+                names = there.get(which, [])[: count if usual or others is None else others]
+                yield from ((name, path, end) for name in names)
 
 
 def _spread(units: list[Module]) -> list[str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bequest.models.entries import Entry, MappedFile, safetensors_entries
+from bequest.models.entries import Entry, MappedFile, contiguous, safetensors_entries
 from bequest.models.pickles import PICKLED, pickled_weights
+from bequest.models.reading_ahead import read_ahead
 from bequest.weights.naming import unwrapped
 
 Step = Callable[[Tensor | None], Tensor]
@@ -60,6 +61,23 @@ class LazyWeights(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def pieces(self, name: str, entries: int) -> Iterator[Tensor]:
+        """Give one tensor piece by piece, so that it is never in memory as a whole.
+
+        Args:
+            name: of the tensor.
+            entries: of a piece.
+
+        Yields:
+            Tensors [entries], in order, the last one shorter; a piece may be overwritten when the next is asked for. A
+            tensor that is changed when it is read, or not contiguous, is read as a whole.
+        """
+        place = self._places[name]
+        if isinstance(place, Tensor) or name in self._steps or place.stride != contiguous(place.shape):
+            yield from self[name].detach().reshape(-1).split(entries)
+        else:
+            yield from read_ahead(place, entries)
 
     def changed(self, steps: Callable[[Collection[str]], Mapping[str, Step]]) -> LazyWeights:
         """Give the same weights with something done to some of them when they are read.

@@ -1,6 +1,7 @@
 """What can be asked from the command line?
 
-`bequest demo` and `bequest run` carry out a study; `status`, `show` and `report` look at one. Heavy libraries are
+`bequest demo` and `bequest run` carry out a study, `compare` one of checkpoints that are there already; `status`, `show`
+and `report` look at one. Heavy libraries are
 imported inside the commands, so that `bequest --help` answers at once.
 """
 
@@ -73,22 +74,43 @@ def run(
 @app.command()
 def compare(
     files: Annotated[list[Path], typer.Argument(help="Files of weights of one network, trained already.")],
-    model: Annotated[str, typer.Option(help="The network: resnet50, timm:NAME, package.module:function, …")],
-    data: Annotated[str, typer.Option(help="The images to measure on: folder:DIR, csv:FILE, …")],
+    model: Annotated[
+        str | None, typer.Option(help="The network: resnet50, timm:NAME, hf:DIR, package.module:function, …")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The images to measure on: folder:DIR, csv:FILE, … Without: weights alone.")
+    ] = None,
     base: Annotated[Path | None, typer.Option(help="The weights that all of them started from.")] = None,
     calibration: Annotated[str | None, typer.Option(help="Images to refit BatchNorm on, as --data.")] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Images are size x size pixels.")] = None,
     change: Annotated[list[str] | None, typer.Option(help="A change, as barrier.points=11; may be repeated.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Where results go; studies/comparison if left out.")] = None,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Run what pickled files want to run. Only for files that you made.")
+    ] = False,
     device: Device = "auto",
     workers: Workers = 2,
     debug: Debug = False,
 ) -> None:
-    """Compare checkpoints that are there already: mistakes, features, distances, barriers, basins, modules."""
+    """Compare checkpoints that are there already: mistakes, features, distances, barriers, basins, modules.
+
+    Without --model and --data the weights alone are compared, read from the disk piece by piece.
+    """
     with _plainly(debug):
+        if model is None and data is None:
+            if calibration or size or change:
+                raise ValueError("--calibration, --size and --change need a network and data: add --model and --data")
+            from bequest.report.alone import compare_weights
+
+            compare_weights(files, folder or Path("studies") / "comparison", base=base, trust_pickle=trust_pickle)
+            return
+        if model is None or data is None:
+            lacking = "--model" if model is None else "--data"
+            raise ValueError(f"{lacking} is missing; give both --model and --data, or neither to compare weights alone")
         from bequest.study.comparing import comparison
 
         options = {"base": base, "calibration": calibration, "size": size, "changes": change or []}
+        options["trust_pickle"] = trust_pickle
         name = (folder or Path("comparison")).name
         asked = comparison(files, model=model, data=data, name=name, **options)  # type: ignore[arg-type] # of one dict
 

@@ -26,6 +26,7 @@ class LazyWeights(Mapping[str, Tensor]):
     Attributes:
         shapes: name to shape, known without reading.
         sizes: name to bytes, known without reading.
+        dtypes: name to type of the numbers, known without reading.
     """
 
     def __init__(self, places: Mapping[str, Entry | Tensor], steps: Mapping[str, Step] | None = None) -> None:
@@ -40,6 +41,7 @@ class LazyWeights(Mapping[str, Tensor]):
         self._files: dict[Path, MappedFile] = {}
         self.shapes = {name: tuple(place.shape) for name, place in places.items()}
         self.sizes = {name: place.nbytes for name, place in places.items()}
+        self.dtypes = {name: place.dtype for name, place in places.items()}
 
     def __getitem__(self, name: str) -> Tensor:
         tensor = self._read(name)
@@ -92,6 +94,29 @@ class LazyWeights(Mapping[str, Tensor]):
         added = {name: step(None) for name, step in wanted.items() if name not in self._places}
         old = {name: step for name, step in wanted.items() if name in self._places}
         return LazyWeights({**self._places, **added}, {**self._steps, **old})
+
+    def renamed(self, new: Mapping[str, str]) -> LazyWeights:
+        """Give the same weights under other names.
+
+        Args:
+            new: old name to new name, one to one, for all of them.
+
+        Returns:
+            New weights.
+        """
+        steps = {new[name]: step for name, step in self._steps.items()}
+        return LazyWeights({new[name]: place for name, place in self._places.items()}, steps)
+
+    def repeated(self) -> dict[str, str]:
+        """Give the names of tied tensors, each with the name that the same place in a file had before."""
+        first: dict[Entry, str] = {}
+        found: dict[str, str] = {}
+        for name, place in self._places.items():
+            if isinstance(place, Entry) and name not in self._steps and place.extent:
+                if place in first:
+                    found[name] = first[place]
+                first.setdefault(place, name)
+        return found
 
     def in_memory(self) -> dict[str, Tensor]:
         """Give all tensors as copies that need the file no more; tied tensors stay one."""

@@ -54,7 +54,7 @@ def comparison(
         "name": name,
         "title": f"How alike are {_listed([path.name for path in files])}?",
         "model": model,
-        "given": {called: str(path.resolve()) for called, path in zip(_names(files), files, strict=True)},
+        "given": {called: str(path.resolve()) for called, path in zip(names_of(files), files, strict=True)},
         "targets": {TARGET: target},
     }
     if base is not None:
@@ -69,7 +69,7 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(shown)[:180]
 
 
-def _names(files: Sequence[Path]) -> list[str]:
+def names_of(files: Sequence[Path]) -> list[str]:
     """A name a file: its own without the ending, told apart by its folder or a number where two are alike."""
     stems = [_plain(path) for path in files]
     if len(set(stems)) < len(stems):

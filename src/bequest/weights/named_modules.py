@@ -16,7 +16,9 @@ from bequest.weights.modules import Module
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # how torch names buffers of BatchNorm
 _FIRST = re.compile(r"(embed|stem|token|^conv1$|^bn1$|^norm1$|^wte$|^wpe$|^shared$|^conv_proj$|^encoder$)")
-_LAST = re.compile(r"^((final_|fc_)?(layer_?)?norm|norm_f|ln(_f)?|pooler|fc|heads?|classifier|lm_head|score|qa_outputs)$")
+_LAST = re.compile(
+    r"^((final_|fc_)?(layer_?)?norm|norm_f|ln(_f)?|pooler|fc|heads?|classifier|lm_head|score|qa_outputs)$"
+)
 _NORM = re.compile(r"^(bn|norm)\d*$")
 Tree = dict[str, "Tree | None"]
 
@@ -97,4 +99,8 @@ def _place(key: str) -> tuple[int, bool, list[tuple[int, int, str]]]:
     """First what is called an embedding, last what is called a head; numbers by their value."""
     rank = 2 if _LAST.search(key) else 0 if _FIRST.search(key) else 1
     parts = [part for part in re.split(r"(\d+)", key) if part]
-    return rank, rank < 1 and bool(_NORM.search(key)), [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    return (
+        rank,
+        rank < 1 and bool(_NORM.search(key)),
+        [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts],
+    )

@@ -78,7 +78,9 @@ def tally(members: Mapping[str, Weights], name: str, *, start: str | None = None
     totals = {key: math.fsum(values) for key, values in found.items()} or {("entries",): 0.0}
     if not all(map(math.isfinite, totals.values())):
         wrong = next((a for a in names if not _sound(members[a], name)), names[0])
-        raise ValueError(f"{name} of {wrong!r} has entries that are not finite (NaN or infinite), or too large to square")
+        raise ValueError(
+            f"{name} of {wrong!r} has entries that are not finite (NaN or infinite), or too large to square"
+        )
     return totals
 
 

@@ -1,8 +1,8 @@
 """What can be asked from the command line?
 
-`bequest demo` and `bequest run` carry out a study, `compare` one of checkpoints that are there already; `status`, `show`
-and `report` look at one. Heavy libraries are
-imported inside the commands, so that `bequest --help` answers at once.
+`bequest demo` and `bequest run` carry out a study, `compare` one of checkpoints that are there already; `status`,
+`show` and `report` look at one. Heavy libraries are imported inside the commands, so that `bequest --help` answers at
+once.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def compare(
         str | None, typer.Option(help="The network: resnet50, timm:NAME, hf:DIR, package.module:function, …")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="The images to measure on: folder:DIR, csv:FILE, … Without: weights alone.")
+        str | None,
+        typer.Option(help="The images to measure on: folder:DIR, csv:FILE, … Left out with --model: weights alone."),
     ] = None,
     base: Annotated[Path | None, typer.Option(help="The weights that all of them started from.")] = None,
     calibration: Annotated[str | None, typer.Option(help="Images to refit BatchNorm on, as --data.")] = None,
@@ -92,31 +93,25 @@ def compare(
     workers: Workers = 2,
     debug: Debug = False,
 ) -> None:
-    """Compare checkpoints that are there already: mistakes, features, distances, barriers, basins, modules.
-
-    Without --model and --data the weights alone are compared, read from the disk piece by piece.
-    """
+    """Compare checkpoints that are there already: mistakes, features, distances, barriers, basins, modules."""
     with _plainly(debug):
-        if model is None and data is None:
-            if calibration or size or change:
-                raise ValueError("--calibration, --size and --change need a network and data: add --model and --data")
+        place = folder or Path("studies") / "comparison"
+        if model is None or data is None:
+            _refuse_half(model, data, {"--calibration": calibration, "--size": size, "--change": change})
             from bequest.report.alone import compare_weights
 
-            compare_weights(files, folder or Path("studies") / "comparison", base=base, trust_pickle=trust_pickle)
-            return
-        if model is None or data is None:
-            lacking = "--model" if model is None else "--data"
-            raise ValueError(f"{lacking} is missing; give both --model and --data, or neither to compare weights alone")
-        from bequest.study.comparing import comparison
+            compare_weights(files, place, base=base, trust_pickle=trust_pickle)
+            failed = 0
+        else:
+            from bequest.study.comparing import comparison
 
-        options = {"base": base, "calibration": calibration, "size": size, "changes": change or []}
-        options["trust_pickle"] = trust_pickle
-        name = (folder or Path("comparison")).name
-        asked = comparison(files, model=model, data=data, name=name, **options)  # type: ignore[arg-type] # of one dict
+            options = {"base": base, "calibration": calibration, "size": size, "changes": change or []}
+            options |= {"trust_pickle": trust_pickle, "name": place.name}
+            asked = comparison(files, model=model, data=data, **options)  # type: ignore[arg-type] # of one dict
 
-        from bequest.report.session import carry_out
+            from bequest.report.session import carry_out
 
-        failed = carry_out(asked, folder or Path("studies") / asked.name, device, workers)
+            failed = carry_out(asked, place, device, workers)
     if failed:
         raise typer.Exit(1)
 
@@ -146,6 +141,15 @@ def report(place: Place, debug: Debug = False) -> None:
         from bequest.report.session import write_again
 
         write_again(place)
+
+
+def _refuse_half(model: str | None, data: str | None, others: dict[str, object]) -> None:
+    """Refuse a comparison of weights alone that has half of a network with data."""
+    if model is not None or data is not None:
+        lacking = "--model" if model is None else "--data"
+        raise ValueError(f"{lacking} is missing; give both --model and --data, or neither to compare weights alone")
+    if wrong := next((name for name, value in others.items() if value), None):
+        raise ValueError(f"{wrong} needs a network and data: add --model and --data")
 
 
 @contextmanager

@@ -213,8 +213,8 @@ def distances_of(
                 one["apart", a, b],
                 one["square", known],
                 one["dot", a, b] if both else 0.0,
-                one["apart", start, a] if both else 0.0,
-                one["apart", start, b] if both else 0.0,
+                one["apart", known, a] if both else 0.0,
+                one["apart", known, b] if both else 0.0,
             )
             for unit, one in tallies.items()
         }

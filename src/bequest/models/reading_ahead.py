@@ -55,7 +55,7 @@ def read_ahead(place: Entry, entries: int) -> Iterator[Tensor]:
 
 def _read(file: BinaryIO, place: Entry, buffer: Tensor) -> Tensor:
     """Fill a buffer from where the file stands."""
-    view = memoryview(buffer.view(torch.uint8).numpy())
+    view = memoryview(buffer.view(torch.uint8).numpy())  # type: ignore[arg-type] # numpy gives a buffer
     filled = 0
     while filled < len(view):
         got = file.readinto(view[filled:])  # type: ignore[attr-defined] # a raw file has it

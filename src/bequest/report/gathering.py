@@ -57,6 +57,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
         repeat=(f"bequest run {store.root / 'study.yaml'} --folder {store.root}",),
         failures=failures(plan, store),
+        left_out=tuple(study.left_out.items()),
     )
 
 
@@ -82,7 +83,8 @@ def _facts(plan: Plan, store: Store) -> dict[str, str]:
     trained = sum(step.function == "train" for step in steps)
     arms = sum(len(runs) for runs in plan.runs.values())
     commit = f"{last['commit'][:12]}{' with changes' if last['dirty'] else ''}" if last["commit"] else "not a checkout"
-    return {
+    trusted = {"pickled code": "was allowed to run (--trust-pickle)"} if plan.study.trust_pickle else {}
+    return trusted | {
         "trainings": f"{trained}, of them {arms} runs of the arms",
         "seconds": ", ".join(f"{kind} {value:.0f}" for kind, value in seconds.items()),
         "finished": str(last["finished"]),

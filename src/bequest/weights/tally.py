@@ -58,10 +58,10 @@ def tally(members: Mapping[str, Weights], name: str, *, start: str | None = None
 
     Returns:
         `("entries",)`: how many there are; `("square", a)`: sum of squares of the start, or of the first member where
-        none is known; for each pair `("apart", a, b)`: sum of the squared differences, `("same", a, b)`: entries that are equal, `("near", a, b)`: those that differ by at
-        most 1e-6 of the larger one, the equal ones included. With a start, for each pair of others: `("dot", a, b)`:
-        product of the displacements, `("both", a, b)`: entries that changed in both, `("agree", a, b)`: those that
-        changed in the same direction.
+        none is known; for each pair `("apart", a, b)`: sum of the squared differences, `("same", a, b)`: entries that
+        are equal, `("near", a, b)`: those that differ by at most 1e-6 of the larger one, the equal ones included. With
+        a start, for each pair of others: `("dot", a, b)`: product of the displacements, `("both", a, b)`: entries that
+        changed in both, `("agree", a, b)`: those that changed in the same direction.
 
     Raises:
         ValueError: if an entry is not finite.

@@ -113,7 +113,7 @@ def _pane(rows: pl.DataFrame, title: str, chance: float | None) -> Any:
     """A dot a pair and module, and a line through the means; chance in grey."""
     import altair as alt
 
-    data = rows.filter(pl.col("module") != "*").select("a", "b", "module", "value", "n")
+    data = rows.filter(pl.col("module") != "*", pl.col("value").is_not_null()).select("a", "b", "module", "value", "n")
     order = data["module"].unique(maintain_order=True).to_list()
     names = (
         data["b"]
@@ -123,10 +123,9 @@ def _pane(rows: pl.DataFrame, title: str, chance: float | None) -> Any:
     data = data.with_columns(names.alias("weights"))
     x = alt.X("module:N", title="module, by the order of the names", sort=order, axis=alt.Axis(labelLimit=120))
     y = alt.Y("value:Q", title=title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
-    single = ARMS.get(arm(str(data["b"][0])), ARMS["other"]) if data.height else ARMS["other"]
-    colour: Any = alt.Color("weights:N", title=None, legend=alt.Legend(orient="bottom", columns=1, labelLimit=260))
-    if data["weights"].n_unique() == 1:
-        colour = alt.value(single)
+    legend = alt.Legend(orient="bottom", columns=1, labelLimit=260) if data["weights"].n_unique() > 1 else None
+    scale = alt.Undefined if legend else alt.Scale(range=[ARMS.get(arm(str(data["b"][0])), ARMS["other"])])
+    colour = alt.Color("weights:N", title=None, legend=legend, scale=scale)
     tooltip = ["a:N", "b:N", "module:N", alt.Tooltip("value:Q", title=title, format=".2%"), alt.Tooltip("n:Q")]
     base = alt.Chart(data)
     layers = [

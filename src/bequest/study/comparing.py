@@ -94,5 +94,6 @@ def names_of(files: Sequence[Path]) -> list[str]:
 
 
 def _plain(path: Path) -> str:
-    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")[:60]
+    stem = re.sub(r"(\.safetensors|\.bin)?\.index$", "", path.stem)  # of sharded weights
+    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._")[:60]
     return f"m{text}" if not text or re.fullmatch(r"\d+[a-z]", text) else text  # 0b would repeat an init

@@ -149,7 +149,7 @@ def _in_all(opened: Mapping[str, LazyWeights]) -> tuple[set[str], list[tuple[str
             why.setdefault("no floating-point numbers", []).append(name)
         elif 0 not in first.shapes[name]:
             chosen.add(name)
-    for member, weights in opened.items():
+    for member, weights in list(opened.items())[1:]:
         theirs = [name for name in weights if name.rpartition(".")[2] not in STATISTICS]
         common = sum(weights.sizes[name] for name in theirs if name in chosen)
         if not chosen or common < SAME_NETWORK * min(_bytes(first, tied), sum(weights.sizes[n] for n in theirs)):

@@ -105,7 +105,7 @@ def test_other_networks_and_single_files_are_refused(files, tmp_path):
 def test_entries_that_are_not_finite_are_named(tmp_path):
     save_file({"fc.weight": torch.ones(2, 2)}, tmp_path / "a.safetensors")
     save_file({"fc.weight": torch.full((2, 2), math.nan)}, tmp_path / "b.safetensors")
-    with pytest.raises(ValueError, match="fc.weight of 'model/b' has entries that are not finite"):
+    with pytest.raises(ValueError, match=r"fc\.weight of 'model/b' has entries that are not finite"):
         measure_weights([tmp_path / "a.safetensors", tmp_path / "b.safetensors"])
 
 

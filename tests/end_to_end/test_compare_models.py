@@ -143,3 +143,57 @@ def test_matching_is_left_out_where_attention_does_not_allow_it(photos, tmp_path
     assert "matching" in study.left_out
     again = comparison(files, model=name, data=f"folder:{photos}", size=SIZE, changes=["matching.points=3"])
     assert "matching" in again.asked()  # by name: it is made, or fails
+
+
+TEXT = {
+    "bert": ["bert.embeddings", "bert.encoder.layer.0", "bert.encoder.layer.1", "bert.pooler", "classifier"],
+    "decoder": ["model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "lm_head"],
+}
+
+
+@pytest.mark.parametrize("kind", TEXT)
+def test_networks_of_text_by_their_weights_alone(kind, tmp_path, bequest):
+    from bequest.models.torchvision_ops import ready_torchvision
+
+    ready_torchvision()
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    if kind == "bert":
+        config = transformers.BertConfig(vocab_size=50, max_position_embeddings=16, **sizes)
+        made = transformers.BertForSequenceClassification
+    else:
+        config = transformers.LlamaConfig(vocab_size=50, num_key_value_heads=2, **sizes)
+        made = transformers.LlamaForCausalLM
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = made(config)
+    model.save_pretrained(tmp_path / "base")
+    for called, step in (("one", 0.01), ("other", -0.01)):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "layer" in name:  # the embeddings stay frozen
+                    parameter += step
+        model.save_pretrained(tmp_path / called, max_shard_size="20KB")
+    assert list((tmp_path / "one").glob("*.index.json"))
+    folder = tmp_path / "out"
+    ran = bequest("compare", tmp_path / "one", tmp_path / "other", "--base", tmp_path / "base", "--folder", folder)
+    assert ran.exit_code == 0, ran.output
+    assert json.loads((folder / "comparison.json").read_text())["modules"] == TEXT[kind]
+    rows = pl.read_parquet(folder / "changes.parquet")
+    shares = dict(rows.filter(metric="unchanged", b="finetune/one").select("module", "value").iter_rows())
+    assert shares[TEXT[kind][0]] == 1
+    assert shares[TEXT[kind][1]] < 0.01
+    assert "no network was run" in (folder / "report.html").read_text()
+
+
+def test_half_a_network_and_a_size_without_one_are_refused(tmp_path, bequest):
+    ran = bequest("compare", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--model", "resnet8")
+    assert ran.exit_code == 2
+    assert "--data is missing" in ran.output
+    ran = bequest("compare", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--size", 32)
+    assert ran.exit_code == 2
+    assert "--size needs a network and data" in ran.output
+    ran = bequest("compare", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--folder", tmp_path / "out")
+    assert ran.exit_code == 2
+    assert "a.safetensors" in ran.output
+    assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bequest.models.entries import Entry
 
-_BLOCK = 4 << 20  # bytes of a read; chosen: large enough that waiting for the other thread costs nothing
+_BLOCK = 1 << 20  # bytes of a read; chosen: large enough that waiting for the other thread costs little
 
 
 def read_ahead(place: Entry, entries: int) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """How does a comparison of weights alone become a folder with a report?
 
 The folder gets `report.html`, the rows of each analysis as Parquet, the singular values as safetensors, and
-`comparison.json`: which files, by their content's size, and what was left out. It is no study: there is nothing to go
+`comparison.json`: which files, which modules, and what was left out. It is no study: there is nothing to go
 on with, and the same command makes it again.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def compare_weights(
             if result.arrays:
                 write_weights(result.arrays, folder / f"{name}.safetensors")
         write_whole(folder / "comparison.json", json.dumps(about, indent=1))
-        write_report(_contents(files, base, made, about), folder / "report.html")
+        write_report(_contents(files, base, folder, made, about), folder / "report.html")
     _print(console, made)
     console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
     return made
@@ -82,7 +83,9 @@ def _about(
     }
 
 
-def _contents(files: Sequence[Path], base: Path | None, made: Alone, about: dict[str, object]) -> ReportInput:
+def _contents(
+    files: Sequence[Path], base: Path | None, folder: Path, made: Alone, about: dict[str, object]
+) -> ReportInput:
     run = about["provenance"]
     assert isinstance(run, dict)
     done = {"tensors read": f"{made.read / 1e9:.3g} GB", "seconds": f"{run['seconds']:.1f}"}
@@ -95,13 +98,14 @@ def _contents(files: Sequence[Path], base: Path | None, made: Alone, about: dict
         "Weights alone: no network was run and no data were seen, so nothing here says what the models can do. The "
         "modules and their order are read from the names of the tensors."
     )
-    command = " ".join(str(path) for path in files) + (f" --base {base}" if base else "")
+    words = ["bequest", "compare", *map(str, files), *(["--base", str(base)] if base else [])]
+    words += ["--trust-pickle"] if about["trust_pickle"] else []
     return ReportInput(
         title=f"How alike are the weights of {told_of}?"[:200],
         results={name: result.rows for name, result in made.results.items()},
         asked={key: about[key] for key in ("files", "base", "trust_pickle", "modules")},
         done=done,
-        repeat=(f"bequest compare {command}",),
+        repeat=(shlex.join([*words, "--folder", str(folder)]),),
         left_out=made.left_out,
         summary=summary,
     )

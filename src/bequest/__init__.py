@@ -27,17 +27,21 @@ if TYPE_CHECKING:
     from bequest.evaluation.matching import match as match
     from bequest.evaluation.predict import Predictions as Predictions
     from bequest.evaluation.predict import predict as predict
+    from bequest.models.files import open_weights as open_weights
     from bequest.models.files import read_weights as read_weights
     from bequest.models.files import write_weights as write_weights
     from bequest.models.opening import open_model as open_model
     from bequest.models.order import modules as modules
+    from bequest.models.preprocessing import preprocessing as preprocessing
     from bequest.training.trajectory import Trajectory as Trajectory
 
 _HOMES = {
     # models and weights
     "open_model": "bequest.models.opening",
     "modules": "bequest.models.order",
+    "preprocessing": "bequest.models.preprocessing",
     "read_weights": "bequest.models.files",
+    "open_weights": "bequest.models.files",
     "write_weights": "bequest.models.files",
     # running a model
     "Predictions": "bequest.evaluation.predict",

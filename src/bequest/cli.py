@@ -1,7 +1,8 @@
 """What can be asked from the command line?
 
-`bequest demo` and `bequest run` carry out a study; `status`, `show` and `report` look at one. Heavy libraries are
-imported inside the commands, so that `bequest --help` answers at once.
+`bequest demo` and `bequest run` carry out a study, `compare` one of checkpoints that are there already; `status`,
+`show` and `report` look at one. Heavy libraries are imported inside the commands, so that `bequest --help` answers at
+once.
 """
 
 from __future__ import annotations
@@ -73,28 +74,44 @@ def run(
 @app.command()
 def compare(
     files: Annotated[list[Path], typer.Argument(help="Files of weights of one network, trained already.")],
-    model: Annotated[str, typer.Option(help="The network: resnet50, timm:NAME, package.module:function, …")],
-    data: Annotated[str, typer.Option(help="The images to measure on: folder:DIR, csv:FILE, …")],
+    model: Annotated[
+        str | None, typer.Option(help="The network: resnet50, timm:NAME, hf:DIR, package.module:function, …")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="The images to measure on: folder:DIR, csv:FILE, … Left out with --model: weights alone."),
+    ] = None,
     base: Annotated[Path | None, typer.Option(help="The weights that all of them started from.")] = None,
     calibration: Annotated[str | None, typer.Option(help="Images to refit BatchNorm on, as --data.")] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Images are size x size pixels.")] = None,
     change: Annotated[list[str] | None, typer.Option(help="A change, as barrier.points=11; may be repeated.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Where results go; studies/comparison if left out.")] = None,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Run what pickled files want to run. Only for files that you made.")
+    ] = False,
     device: Device = "auto",
     workers: Workers = 2,
     debug: Debug = False,
 ) -> None:
     """Compare checkpoints that are there already: mistakes, features, distances, barriers, basins, modules."""
     with _plainly(debug):
-        from bequest.study.comparing import comparison
+        place = folder or Path("studies") / "comparison"
+        if model is None or data is None:
+            _refuse_half(model, data, {"--calibration": calibration, "--size": size, "--change": change})
+            from bequest.report.alone import compare_weights
 
-        options = {"base": base, "calibration": calibration, "size": size, "changes": change or []}
-        name = (folder or Path("comparison")).name
-        asked = comparison(files, model=model, data=data, name=name, **options)  # type: ignore[arg-type] # of one dict
+            compare_weights(files, place, base=base, trust_pickle=trust_pickle)
+            failed = 0
+        else:
+            from bequest.study.comparing import comparison
 
-        from bequest.report.session import carry_out
+            options = {"base": base, "calibration": calibration, "size": size, "changes": change or []}
+            options |= {"trust_pickle": trust_pickle, "name": place.name}
+            asked = comparison(files, model=model, data=data, **options)  # type: ignore[arg-type] # of one dict
 
-        failed = carry_out(asked, folder or Path("studies") / asked.name, device, workers)
+            from bequest.report.session import carry_out
+
+            failed = carry_out(asked, place, device, workers)
     if failed:
         raise typer.Exit(1)
 
@@ -124,6 +141,15 @@ def report(place: Place, debug: Debug = False) -> None:
         from bequest.report.session import write_again
 
         write_again(place)
+
+
+def _refuse_half(model: str | None, data: str | None, others: dict[str, object]) -> None:
+    """Refuse a comparison of weights alone that has half of a network with data."""
+    if model is not None or data is not None:
+        lacking = "--model" if model is None else "--data"
+        raise ValueError(f"{lacking} is missing; give both --model and --data, or neither to compare weights alone")
+    if wrong := next((name for name, value in others.items() if value), None):
+        raise ValueError(f"{wrong} needs a network and data: add --model and --data")
 
 
 @contextmanager

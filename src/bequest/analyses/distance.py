@@ -37,6 +37,7 @@ from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, limited
 from bequest.weights.algebra import Weights, mixable
 from bequest.weights.modules import Module
+from bequest.weights.tally import Tally
 
 if TYPE_CHECKING:
     import altair
@@ -148,6 +149,23 @@ def _pair_rows(
         if chosen:
             parts = [_sums(name, weights[a], weights[b], both, starts.get(a), starts.get(b)) for name in chosen]
             sums[unit] = [math.fsum(column) for column in zip(*parts, strict=True)]
+    yield from _rows_of(a, b, sums, note, started=a in starts and b in starts)
+    if a in starts and b in starts:
+        apart = [unit for unit in sums if not _alike(starts[a], starts[b], units[unit])]
+        rest = [values for unit, values in sums.items() if unit not in apart]
+        if rest and len(apart) <= 1:
+            count, dot, norm_a, norm_b = (math.fsum(values[k] for values in rest) for k in (0, 3, 4, 5))
+            norm = math.sqrt(norm_a * norm_b)
+            note = f"without {apart[0]}: it started apart" if apart else None
+            row = {"a": a, "b": b, "module": "*", "n": int(count), "note": note, "unit": "cosine"}
+            cosine = max(-1.0, min(1.0, dot / norm)) if norm else None
+            yield {**row, "metric": "cosine_from_one_start", "value": cosine}
+
+
+def _rows_of(
+    a: str, b: str, sums: Mapping[str, Sequence[float]], note: str | None, *, started: bool
+) -> Iterator[dict[str, Any]]:
+    """The metrics of one pair from the sums of its modules: count, squared distance, squared start, dot, squares."""
     total = [math.fsum(column) for column in zip(*sums.values(), strict=True)]
     for unit, values in {"*": total, **sums}.items():
         count, squared, start, dot, norm_a, norm_b = values
@@ -161,20 +179,49 @@ def _pair_rows(
             measured["l2_sum"] = math.fsum(math.sqrt(part[1]) for part in sums.values())
         for metric, value in measured.items():
             yield {**row, "metric": metric, "value": value, "unit": UNITS[metric]}
-        if a in starts and b in starts:
+        if started:
             norm = math.sqrt(norm_a * norm_b)
             cosine = max(-1.0, min(1.0, dot / norm)) if norm else None  # no direction where a run did not move
             yield {**row, "metric": "cosine", "value": cosine, "unit": "cosine"}
-    if a in starts and b in starts:
-        apart = [unit for unit in sums if not _alike(starts[a], starts[b], units[unit])]
-        rest = [values for unit, values in sums.items() if unit not in apart]
-        if rest and len(apart) <= 1:
-            count, dot, norm_a, norm_b = (math.fsum(values[k] for values in rest) for k in (0, 3, 4, 5))
-            norm = math.sqrt(norm_a * norm_b)
-            note = f"without {apart[0]}: it started apart" if apart else None
-            row = {"a": a, "b": b, "module": "*", "n": int(count), "note": note, "unit": "cosine"}
-            cosine = max(-1.0, min(1.0, dot / norm)) if norm else None
-            yield {**row, "metric": "cosine_from_one_start", "value": cosine}
+
+
+def distances_of(
+    tallies: Mapping[str, Tally], members: Sequence[str], *, start: str | None = None, note: str | None = None
+) -> Result:
+    """Give the distances of all pairs from what was counted in one pass over the files.
+
+    Args:
+        tallies: module -> its sums, as `bequest.weights.tally` gives them, of the parameters alone.
+        members: names of the sets of weights, in the order of the tallies.
+        start: the first of them, if that is what the others started from.
+        note: what the whole leaves out, in words.
+
+    Returns:
+        The rows; `l2_relative` is relative to the start, or to the first member where none is known.
+    """
+    rows: list[dict[str, Any]] = []
+    known = start or members[0]
+    for name in members:
+        if start is not None and name != start:
+            moved = {unit: (one["entries",], one["apart", start, name]) for unit, one in tallies.items()}
+            rows += _moved_rows(name, moved)
+    for a, b in combinations(members, 2):
+        both = start is not None and start not in (a, b)
+        sums = {
+            unit: (
+                one["entries",],
+                one["apart", a, b],
+                one["square", known],
+                one["dot", a, b] if both else 0.0,
+                one["apart", known, a] if both else 0.0,
+                one["apart", known, b] if both else 0.0,
+            )
+            for unit, one in tallies.items()
+        }
+        made = list(_rows_of(a, b, sums, note, started=both))
+        rows += made
+        rows += [{**row, "metric": TOGETHER} for row in made if row["metric"] == "cosine" and row["module"] == "*"]
+    return Result(NAME, table(NAME, rows))
 
 
 def _alike(a: Weights, b: Weights, names: Sequence[str]) -> bool:
@@ -211,9 +258,13 @@ def _moved(name: str, weights: Weights, start: Weights, units: Mapping[str, list
         if chosen:
             moved = math.fsum(float((weights[one].double() - start[one].double()).square().sum()) for one in chosen)
             squares[unit] = sum(weights[one].numel() for one in chosen), moved
+    yield from _moved_rows(name, squares)
+
+
+def _moved_rows(name: str, squares: Mapping[str, tuple[float, float]]) -> Iterator[dict[str, Any]]:
     total = sum(count for count, _ in squares.values()), math.fsum(value for _, value in squares.values())
     for unit, (count, value) in {"*": total, **squares}.items():
-        row = {"a": name, "module": unit, "metric": "l2_from_start", "n": count, "unit": "parameter"}
+        row = {"a": name, "module": unit, "metric": "l2_from_start", "n": int(count), "unit": "parameter"}
         yield {**row, "value": math.sqrt(value)}
 
 

@@ -75,6 +75,27 @@ def transfer(pretrained: Weights, model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def complete(model: nn.Module, weights: Weights) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Give all of a model's tensors from weights of the same network, its head included.
+
+    Args:
+        model: the network; it is left as it is.
+        weights: as they were read; names are brought into line with the model's as `named_as` does.
+
+    Returns:
+        Full weights in the model's dtypes, and the names in the file that the model has no use for. What a file may
+        lack (counters of BatchNorm) is the model's own.
+
+    Raises:
+        ValueError: if they do not fit, with what is missing or of another shape.
+    """
+    found, beside = named_as(model, weights)
+    fit_weights(model, found)
+    own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    full = {name: found[name].to(tensor) if name in found else tensor.clone() for name, tensor in own.items()}
+    return full, beside
+
+
 def named_as(model: nn.Module, weights: Weights) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Give weights the names that a model has for them.
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bequest.models.entries import Entry, MappedFile, safetensors_entries
+from bequest.models.entries import Entry, MappedFile, contiguous, safetensors_entries
 from bequest.models.pickles import PICKLED, pickled_weights
+from bequest.models.reading_ahead import read_ahead
 from bequest.weights.naming import unwrapped
 
 Step = Callable[[Tensor | None], Tensor]
@@ -25,6 +26,7 @@ class LazyWeights(Mapping[str, Tensor]):
     Attributes:
         shapes: name to shape, known without reading.
         sizes: name to bytes, known without reading.
+        dtypes: name to type of the numbers, known without reading.
     """
 
     def __init__(self, places: Mapping[str, Entry | Tensor], steps: Mapping[str, Step] | None = None) -> None:
@@ -39,6 +41,7 @@ class LazyWeights(Mapping[str, Tensor]):
         self._files: dict[Path, MappedFile] = {}
         self.shapes = {name: tuple(place.shape) for name, place in places.items()}
         self.sizes = {name: place.nbytes for name, place in places.items()}
+        self.dtypes = {name: place.dtype for name, place in places.items()}
 
     def __getitem__(self, name: str) -> Tensor:
         tensor = self._read(name)
@@ -61,6 +64,23 @@ class LazyWeights(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def pieces(self, name: str, entries: int) -> Iterator[Tensor]:
+        """Give one tensor piece by piece, so that it is never in memory as a whole.
+
+        Args:
+            name: of the tensor.
+            entries: of a piece.
+
+        Yields:
+            Tensors [entries], in order, the last one shorter; a piece may be overwritten when the next is asked for. A
+            tensor that is changed when it is read, or not contiguous, is read as a whole.
+        """
+        place = self._places[name]
+        if isinstance(place, Tensor) or name in self._steps or place.stride != contiguous(place.shape):
+            yield from self[name].detach().reshape(-1).split(entries)
+        else:
+            yield from read_ahead(place, entries)
+
     def changed(self, steps: Callable[[Collection[str]], Mapping[str, Step]]) -> LazyWeights:
         """Give the same weights with something done to some of them when they are read.
 
@@ -74,6 +94,29 @@ class LazyWeights(Mapping[str, Tensor]):
         added = {name: step(None) for name, step in wanted.items() if name not in self._places}
         old = {name: step for name, step in wanted.items() if name in self._places}
         return LazyWeights({**self._places, **added}, {**self._steps, **old})
+
+    def renamed(self, new: Mapping[str, str]) -> LazyWeights:
+        """Give the same weights under other names.
+
+        Args:
+            new: old name to new name, one to one, for all of them.
+
+        Returns:
+            New weights.
+        """
+        steps = {new[name]: step for name, step in self._steps.items()}
+        return LazyWeights({new[name]: place for name, place in self._places.items()}, steps)
+
+    def repeated(self) -> dict[str, str]:
+        """Give the names of tied tensors, each with the name that the same place in a file had before."""
+        first: dict[Entry, str] = {}
+        found: dict[str, str] = {}
+        for name, place in self._places.items():
+            if isinstance(place, Entry) and name not in self._steps and place.extent:
+                if place in first:
+                    found[name] = first[place]
+                first.setdefault(place, name)
+        return found
 
     def in_memory(self) -> dict[str, Tensor]:
         """Give all tensors as copies that need the file no more; tied tensors stay one."""

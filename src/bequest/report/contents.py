@@ -99,6 +99,8 @@ class ReportInput:
         attributions: whose data it is, a paragraph each.
         repeat: command lines that repeat the study.
         failures: steps that failed.
+        left_out: what could not be measured, or not compared, and why.
+        summary: a sentence in place of the count of claims, for a report that has no claims to judge.
     """
 
     title: str
@@ -115,3 +117,5 @@ class ReportInput:
     attributions: tuple[str, ...] = ()
     repeat: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    summary: str = ""

@@ -59,6 +59,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
         repeat=(f"bequest run {store.root / 'study.yaml'} --folder {store.root}",),
         failures=failures(plan, store),
+        left_out=tuple(study.left_out.items()),
     )
 
 
@@ -86,18 +87,23 @@ def _facts(plan: Plan, store: Store) -> dict[str, str]:
     trained = sum(step.function == "train" for step in steps)
     arms = sum(len(runs) for runs in plan.runs.values())
     commit = f"{last['commit'][:12]}{' with changes' if last['dirty'] else ''}" if last["commit"] else "not a checkout"
+    trusted = {"pickled code": "was allowed to run (--trust-pickle)"} if plan.study.trust_pickle else {}
     named = {name: task(plan.tasks[name]) for name in plan.study.targets}
     other = [f"{name}: {one.metric}; error is {one.units['error']}" for name, one in named.items() if one.whole]
-    return ({"measured on several labels": ", ".join(other)} if other else {}) | {
-        "trainings": f"{trained}, of them {arms} runs of the arms",
-        "seconds": ", ".join(f"{kind} {value:.0f}" for kind, value in seconds.items()),
-        "finished": str(last["finished"]),
-        "device": ", ".join(sorted({str(record["device"]) for record in records})),
-        "peak memory": f"{max(record['peak_memory_mib'] for record in records)} MiB",
-        "packages": ", ".join(f"{name} {version}" for name, version in last["packages"].items()),
-        "platform": f"Python {last['python']}, {last['platform']}",
-        "Bequest's commit": commit,
-    }
+    return (
+        trusted
+        | ({"measured on several labels": ", ".join(other)} if other else {})
+        | {
+            "trainings": f"{trained}, of them {arms} runs of the arms",
+            "seconds": ", ".join(f"{kind} {value:.0f}" for kind, value in seconds.items()),
+            "finished": str(last["finished"]),
+            "device": ", ".join(sorted({str(record["device"]) for record in records})),
+            "peak memory": f"{max(record['peak_memory_mib'] for record in records)} MiB",
+            "packages": ", ".join(f"{name} {version}" for name, version in last["packages"].items()),
+            "platform": f"Python {last['python']}, {last['platform']}",
+            "Bequest's commit": commit,
+        }
+    )
 
 
 def _sweep(plan: Plan, store: Store) -> pl.DataFrame | None:

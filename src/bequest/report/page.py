@@ -80,7 +80,7 @@ def render(report: ReportInput) -> str:
         "asked": _yaml(report.asked),
         "slots": claims,
         "tally": tally(claims),
-        "terms": terms(report.results),
+        "terms": [] if report.summary else terms(report.results),
         "interval": interval,
         "headlines": headlines(report.results, report.targets),
         "sections": parts,

@@ -55,6 +55,12 @@ WORDS: dict[str, tuple[str, str]] = {  # analysis -> title, how to read the char
         "on a logarithmic scale; pairs with P are dashed. Raw distances are in the table: they grow with the size of a "
         "module, so they make a poor trend.",
     ),
+    "changes": (
+        "Changed entries",
+        "How many of a module's parameters are other numbers than before, and, where two fine-tunes changed the same "
+        "ones, how often in the same direction: at the grey line they agree as often as a coin. A module near 0 was "
+        "frozen, or its steps were too small for its type of numbers.",
+    ),
     "barrier": (
         "Barriers",
         "The error along the straight line between two models. A flat line means one basin; a hump is the barrier "

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bequest.models.preprocessing import preprocessing
+from bequest.study.possible import without_impossible
 from bequest.study.reading import BadStudy, check, with_changes
 from bequest.study.spec import Study
 
@@ -27,6 +29,7 @@ def comparison(
     size: int | None = None,
     name: str = "comparison",
     changes: Sequence[str] = (),
+    trust_pickle: bool = False,
 ) -> Study:
     """Make the study that compares checkpoints.
 
@@ -36,12 +39,14 @@ def comparison(
         data: the door of the images to measure on.
         base: the weights that all of them started from.
         calibration: the door of the images to refit BatchNorm on; then all images of `data` are measured.
-        size: images are size x size pixels; None: as the model wants them, else 64.
+        size: images are size x size pixels; None: as the published weights of the model want them, else 64.
         name: of the study.
         changes: to the study, as `key.path=value`.
+        trust_pickle: run what pickled files want to run.
 
     Returns:
-        The study, checked.
+        The study, checked. Images are normalised as the published weights of the model want it, where that is known;
+        analyses that the network does not allow are left out, unless a change names them.
 
     Raises:
         BadStudy: if something is missing or out of range.
@@ -54,14 +59,25 @@ def comparison(
         "name": name,
         "title": f"How alike are {_listed([path.name for path in files])}?",
         "model": model,
-        "given": {called: str(path.resolve()) for called, path in zip(_names(files), files, strict=True)},
+        "given": {called: str(path.resolve()) for called, path in zip(names_of(files), files, strict=True)},
         "targets": {TARGET: target},
     }
     if base is not None:
         content["source"] = {"weights": str(base.resolve())}
-    if size is not None:
-        content["size"] = size
-    return check(with_changes(content, changes), lambda location: "compare")
+    content |= _prepared(model) | ({"size": size} if size is not None else {})
+    if trust_pickle:
+        content["trust_pickle"] = True
+    study = check(with_changes(content, changes), lambda location: "compare")
+    keys = [change.partition("=")[0].removeprefix("analyses.").split(".")[0] for change in changes]
+    return study if "analyses" in keys else without_impossible(study, keys)
+
+
+def _prepared(model: str) -> dict[str, Any]:
+    """How the published weights of a model want their images; nothing where that is not known."""
+    found = preprocessing(model)
+    if found is None:
+        return {}
+    return {"size": found.size[0], "mean": list(found.mean), "std": list(found.std)}
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -69,7 +85,7 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(shown)[:180]
 
 
-def _names(files: Sequence[Path]) -> list[str]:
+def names_of(files: Sequence[Path]) -> list[str]:
     """A name a file: its own without the ending, told apart by its folder or a number where two are alike."""
     stems = [_plain(path) for path in files]
     if len(set(stems)) < len(stems):
@@ -78,5 +94,6 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def _plain(path: Path) -> str:
-    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")[:60]
+    stem = re.sub(r"(\.safetensors|\.bin)?\.index$", "", path.stem)  # of sharded weights
+    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._")[:60]
     return f"m{text}" if not text or re.fullmatch(r"\d+[a-z]", text) else text  # 0b would repeat an init

@@ -13,6 +13,7 @@ from bequest.study.asked_task import task_for
 from bequest.study.making import in_order
 from bequest.study.measurements import measure
 from bequest.study.options import BlockShuffle, Checkpoints
+from bequest.study.possible import without_impossible
 from bequest.study.spec import Study
 from bequest.study.step import Step
 from bequest.study.trainings import Cell, Trainings
@@ -63,6 +64,8 @@ def plan(study: Study) -> Plan:
     Raises:
         ValueError: if the data, the model or the number of shots do not exist.
     """
+    if study.given and not study.analyses.named():
+        study = without_impossible(study)
     trainings = Trainings(study)
     runs: dict[str, dict[str, Step]] = {}
     further: dict[str, tuple[Cell, ...]] = {}

@@ -124,6 +124,10 @@ class Study(Part):
     """Where the pre-trained weights come from; beside `given` weights it may be left out."""
     given: dict[Name, Path] = Field(default_factory=dict)
     """Files of weights that are there already, by name: they are compared, and no arm is trained."""
+    trust_pickle: bool = False
+    """Run what pickled files of weights want to run. Only for files that you made."""
+    left_out: dict[str, str] = Field(default_factory=dict)
+    """What is not measured, and why; the report says so. Written by `bequest compare`."""
     targets: dict[Name, Target] = Field(min_length=1)
     """Data sets to transfer to, by name; the first is the one nearest to the source."""
     arms: Arms = Arms()

@@ -6,7 +6,6 @@ shuffle of `block_shuffle` are those of the arms where the recipe is theirs.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +17,9 @@ from bequest.data.doors import open_source
 from bequest.data.source import Source as Domain
 from bequest.data.source import content
 from bequest.models.files import read_weights
-from bequest.models.fitting import fit_weights, transfer
-from bequest.models.opening import BUILT_IN, open_model
+from bequest.models.fitting import complete, transfer
+from bequest.models.identity import identity
+from bequest.models.opening import open_model
 from bequest.models.preprocessing import tokenizer, tokenizer_files
 from bequest.study.asked_task import task_for
 from bequest.study.making import make
@@ -27,9 +27,11 @@ from bequest.study.options import BlockShuffle, Checkpoints
 from bequest.study.spec import Arm, Study, Target
 from bequest.study.step import Step
 from bequest.study.store import file_hash
+from bequest.study.weight_files import content_hash
 from bequest.training.recipe import Recipe
 from bequest.training.seeds import fold
 from bequest.training.trajectory import doubling_epochs
+from bequest.weights.soundness import check_finite
 
 LEAST_TEST = 4  # the unbiased estimate of similarity needs four images
 PROBE_SHARE = 0.6  # a frozen network is run forwards alone
@@ -99,7 +101,7 @@ class Trainings:
         for door, domain in self.opened.items():
             _check_splits(door, domain, ("train", "test") if self.study.given else ("train", "validation", "test"))
         self.domains = {door: self._draw(door, self.opened[door], other) for door, other in dict.fromkeys(doors)}
-        self.network = {"model": self.study.model} | _code(self.study.model)
+        self.network = {"model": self.study.model} | identity(self.study.model)
         self.pretrained = self._pretrain()
         for name, target in self.study.targets.items():
             task_for(self.opened[target.data], target.task, f"targets.{name}.task")
@@ -115,6 +117,10 @@ class Trainings:
         # one seed for all targets: domains that show the same things then get the same things to learn from
         chosen = {"shots": target.shots, "shots_seed": fold(self.study.seed, "shots")} | self.seen
         return chosen | _task(self.opened[target.data])
+
+    @property
+    def _trusted(self) -> dict[str, Any]:
+        return {"trust_pickle": True} if self.study.trust_pickle else {}
 
     def count(self, door: str, split: str, shots: int | None = None) -> int:
         """Count the images of a split; of train only the shots."""
@@ -206,8 +212,9 @@ class Trainings:
         if source is None:
             return None
         if source.weights is not None:
-            transfer(read_weights(source.weights), self.model)  # weights that don't fit are found here too
-            known = self.network | {"content": file_hash(source.weights)}
+            read = read_weights(source.weights, trust_pickle=self.study.trust_pickle)
+            transfer(read, self.model)  # weights that don't fit are found here too
+            known = self.network | {"content": content_hash(source.weights)} | self._trusted
             return make("weights", known, {}, "read the pre-trained weights", 1, {"path": str(source.weights)})
         arguments: dict[str, Any] = self.network | {"arm": "P", "shots": None} | self.seen
         arguments |= _task(self.opened[source.data[0]])
@@ -221,16 +228,21 @@ class Trainings:
     def _read(self, name: str, given: str, path: Path) -> Step:
         target = self.study.targets[name]
         classes = self.opened[target.data].classes
+        base = self.study.source.weights if self.study.source else None
+        read = read_weights(path, base=base, trust_pickle=self.study.trust_pickle)
         try:
-            fit_weights(open_model(self.study.model, classes=len(classes)), read_weights(path))
+            weights, _ = complete(open_model(self.study.model, classes=len(classes)), read)
+            check_finite(weights, str(path))
         except ValueError as error:
             raise ValueError(f"{path} with the {len(classes)} classes of {target.data}: {error}") from None
-        known = self.network | {"content": file_hash(path), "arm": self.study.arm_of_given} | self.data(target)
+        known = self.network | {"content": content_hash(path), "arm": self.study.arm_of_given} | self.data(target)
+        known |= self._trusted
+        places = {"path": str(path)} | ({"base": str(base)} if base else {})
         inputs = {"images": self.domains[target.data]}
         if self.pretrained is not None:
             inputs["pretrained"] = self.pretrained
         cost = 2 * (self.count(target.data, "train", target.shots) + self.count(target.data, "test"))
-        return make("given", known, inputs, f"{name}: read {given}", cost, {"path": str(path)})
+        return make("given", known, inputs, f"{name}: read {given}", cost, places)
 
     def _kind(self, name: str, run: str, what: str, recipe: Recipe, keep: Any) -> _Kind:
         name_of_arm, replica = run.split("/")
@@ -323,15 +335,6 @@ def _check_splits(door: str, domain: Domain, needed: Sequence[str]) -> None:
                 f"{door} has {splits.count(split)} images in {split}, and a study needs at least {least}; add images, "
                 f"or name them yourself in a folder {split}/ beside the others"
             )
-
-
-def _code(model: str) -> dict[str, str]:
-    """The source of a network that is not built in: another network under the same name is another computation."""
-    if model in BUILT_IN:
-        return {}
-    module = importlib.util.find_spec(model.partition(":")[0])
-    source = Path(module.origin) if module and module.origin else None
-    return {"code": file_hash(source)} if source and source.is_file() else {}
 
 
 def _task(domain: Domain) -> dict[str, Any]:

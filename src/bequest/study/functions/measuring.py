@@ -116,9 +116,11 @@ def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
     example = first_examples(next(iter(evaluation_batches(packed, "test", arguments)))[0], 2)
     units = modules(model, example)
     last = {name: checkpoints["last"] for name, checkpoints in runs.items()}
-    start = {name: checkpoints["step-0"] for name, checkpoints in runs.items()}
+    start = {name: checkpoints["step-0"] for name, checkpoints in runs.items() if "step-0" in list(checkpoints)}
     errors, chance = _train_errors(inputs), chance_of(inputs)
-    rows = [distance_.distances(last, modules=units, initial=start, errors=errors, chance=chance).rows]
+    rows = []
+    if len(last) > 1:
+        rows.append(distance_.distances(last, modules=units, initial=start, errors=errors, chance=chance).rows)
     if "pretrained" in inputs:
         pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
         for name in runs:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bequest.evaluation.batches import Batches
 from bequest.evaluation.predict import measure
 from bequest.models.files import read_weights, write_weights
-from bequest.models.fitting import fit_weights, transfer
+from bequest.models.fitting import complete, transfer
 from bequest.models.head import head_name
 from bequest.models.opening import open_model
 from bequest.study.functions.images import joined, packed_inputs, seen_batches, shuffle_of, task_of
@@ -67,7 +67,7 @@ def import_weights(
         context: unused.
     """
     (folder / "checkpoints").mkdir(exist_ok=True)
-    weights = read_weights(Path(arguments["path"]))
+    weights = read_weights(Path(arguments["path"]), trust_pickle=arguments.get("trust_pickle", False))
     write_weights(weights, folder / "checkpoints" / "last.safetensors")
     metrics_table([]).write_parquet(folder / "rows.parquet")  # nothing is known of how they were trained
     _write(folder / "run.json", {"arm": "P", "model": arguments["model"]})
@@ -84,9 +84,13 @@ def given_weights(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[st
         context: device.
     """
     packed = packed_inputs(inputs)[0]
-    weights: dict[str, Weights] = {"last": read_weights(Path(arguments["path"]))}
+    read = read_weights(
+        Path(arguments["path"]), base=_path(arguments), trust_pickle=arguments.get("trust_pickle", False)
+    )
     model = open_model(arguments["model"], classes=len(packed.classes))
-    model.load_state_dict(weights["last"])
+    last, beside = complete(model, read)
+    weights: dict[str, Weights] = {"last": last}
+    model.load_state_dict(last)
     if "pretrained" in inputs:
         weights["step-0"] = _base(run_of(inputs["pretrained"]).checkpoints["last"], model)
     (folder / "checkpoints").mkdir(exist_ok=True)
@@ -100,16 +104,19 @@ def given_weights(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[st
             rows.append({"epoch": int(name == "last"), "split": split, "error": error, "loss": loss})
     metrics_table(rows).write_parquet(folder / "rows.parquet")
     run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(packed.classes)}
-    _write(folder / "run.json", run)
+    _write(folder / "run.json", run | {"unused": list(beside)})
+
+
+def _path(arguments: Mapping[str, Any]) -> Path | None:
+    return Path(arguments["base"]) if "base" in arguments else None
 
 
 def _base(base: Weights, model: nn.Module) -> Weights:
     """The base with its own head where that fits the model, else with the model's."""
     try:
-        fit_weights(model, base)
+        return complete(model, base)[0]
     except ValueError:
         return transfer(base, model)
-    return base
 
 
 def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:

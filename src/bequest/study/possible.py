@@ -1,0 +1,43 @@
+"""Which of the usual analyses cannot be made of this network?
+
+An analysis that a study names has to be made or to fail. Those that are made because none are named are left out where
+the network does not allow them, and the report says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+
+from bequest.models.opening import open_model
+from bequest.models.symmetry import symmetry_of
+from bequest.study.options import Analyses
+from bequest.study.spec import Study
+
+
+def without_impossible(study: Study, named: Collection[str] = ()) -> Study:
+    """Leave out the analyses that nobody named and that the network does not allow.
+
+    Args:
+        study: one of given weights.
+        named: analyses that were asked for by name.
+
+    Returns:
+        The study; `left_out` says what is not made, and why. The same study where everything can be made.
+
+    Raises:
+        ValueError: if there is no such network.
+    """
+    if "matching" not in study.asked() or "matching" in named:
+        return study
+    model = open_model(study.model, classes=2)
+    try:
+        symmetry_of(model, torch.zeros(2, 3, study.size, study.size))
+    except (ValueError, RuntimeError) as error:
+        kept = {name: options for name, options in study.asked().items() if name != "matching"}
+        reason = " ".join(str(error).split())
+        return study.model_copy(
+            update={"analyses": Analyses.model_validate(kept), "left_out": {**study.left_out, "matching": reason}}
+        )
+    return study

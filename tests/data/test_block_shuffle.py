@@ -174,3 +174,18 @@ def test_bad_input_is_refused() -> None:
         shuffle_blocks(images, 6, permutation=[0, 1, 2, 3, 4])
     with pytest.raises(ValueError, match=r"B, C, H, W"):
         shuffle_blocks(images[0], 6, seed=0)
+
+
+@pytest.mark.parametrize("which", ["one", "each"])
+def test_threads_change_nothing(which):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (5, 3, 288, 288), generator=generator).to(torch.uint8)  # enough bytes for threads
+    order = torch.randperm(36, generator=generator) if which == "one" else draw_permutations(5, 36, generator=generator)[0]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = shuffle_blocks(images, 48, permutation=order)
+        torch.set_num_threads(3)
+        assert torch.equal(shuffle_blocks(images, 48, permutation=order), alone)
+    finally:
+        torch.set_num_threads(threads)

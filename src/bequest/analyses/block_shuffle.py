@@ -343,7 +343,9 @@ def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:
     parts = rows.partition_by("target", "permutation", maintain_order=True)
     for part in parts:
         names = [word for word in (part["target"][0], MODES[part["permutation"][0]]) if word] if len(parts) > 1 else []
-        left = _pane(part, "error", "final accuracy (%)") + _drops_above(part)
+        left = _pane(part, "error", "final accuracy (%)")
+        if part.filter(pl.col("metric") == "relative_drop")["value"].is_not_null().any():
+            left = left + _drops_above(part)
         right = _pane(part, SPEED, "mean train accuracy (%)")
         for pane, words in ((left, "numbers: relative drop (%)"), (right, "optimisation speed")):
             panes.append(pane.properties(width=260, height=220, title=[*([", ".join(names)] if names else []), words]))

@@ -17,14 +17,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 BlockSize = int | Literal["pixel-channel"]
 FIRST_SEED = 1234  # of the paper's replicas 0, 1, 2: 1234, 1235, 1236
+WORTH_THREADS = 1_000_000  # bytes; chosen: below, starting threads takes as long as the copy
 _NUMPY = (torch.uint8, torch.float32, torch.float64)
 
 
@@ -204,6 +207,26 @@ def _take(stored: Tensor, rows: Tensor) -> Tensor:
         rows = (rows + count * torch.arange(n, device=rows.device)[:, None]).flatten()
         stored = stored.reshape(1, n * count, width)
     if stored.device.type == "cpu" and stored.dtype in _NUMPY and not stored.requires_grad:
-        # numpy copies short rows up to four times as fast as torch's index_select on the CPU
-        return torch.from_numpy(np.take(stored.numpy(), rows.numpy(), axis=1))
+        return torch.from_numpy(_threaded(stored.numpy(), rows.numpy()))
     return stored.index_select(1, rows)
+
+
+def _threaded(stored: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Gather with numpy, which copies short rows up to four times as fast as torch's index_select on the CPU."""
+    taken = np.empty((len(stored), len(rows), stored.shape[2]), dtype=stored.dtype)
+
+    def take(share: int) -> None:
+        if len(stored) > 1:  # a share of the images, else a share of the rows
+            part = slice(share * len(stored) // threads, (share + 1) * len(stored) // threads)
+            np.take(stored[part], rows, axis=1, out=taken[part], mode="clip")  # "raise" would copy once more
+        else:
+            part = slice(share * len(rows) // threads, (share + 1) * len(rows) // threads)
+            np.take(stored, rows[part], axis=1, out=taken[:, part], mode="clip")
+
+    threads = torch.get_num_threads() if taken.nbytes >= WORTH_THREADS else 1
+    if threads == 1:
+        take(0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:  # numpy lets go of the lock of Python
+            list(pool.map(take, range(threads)))
+    return taken

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bequest.evaluation.batches import Inputs, forward
 
@@ -28,39 +29,41 @@ class Call:
         begin: when it started, counted in starts and ends of calls.
         end: when it was done.
         parent: number of the call that it is part of; -1 for the network itself.
+        work: multiplications in it.
     """
 
     module: nn.Module
     begin: int
     end: int
     parent: int
+    work: int = 0
 
 
-def record(model: nn.Module, inputs: Inputs) -> list[Call]:
-    """Run a model once and list the calls of its submodules.
+def record(model: nn.Module, inputs: Inputs) -> tuple[list[Call], int]:
+    """Run a model once, list the calls of its submodules and count multiplications.
 
     Args:
         model: any network; hooks are taken away again.
         inputs: of one batch.
 
     Returns:
-        The calls in order of their start.
+        The calls in order of their start, and the multiplications of the whole pass.
     """
     calls: list[Call] = []
-    open_calls: list[tuple[int, int]] = []  # number, begin
-    clock = 0
+    open_calls: list[tuple[int, int, int]] = []  # number, begin, multiplications before
+    clock, counter = 0, FlopCounterMode(display=False)
 
     def enter(module: nn.Module, arguments: Any) -> None:
         nonlocal clock
         parent = open_calls[-1][0] if open_calls else -1
-        open_calls.append((len(calls), clock))
+        open_calls.append((len(calls), clock, counter.get_total_flops()))
         calls.append(Call(module, clock, -1, parent))
         clock += 1
 
     def leave(module: nn.Module, arguments: Any, outputs: Any) -> None:
         nonlocal clock
-        number, begin = open_calls.pop()
-        calls[number] = Call(module, begin, clock, calls[number].parent)
+        number, begin, before = open_calls.pop()
+        calls[number] = Call(module, begin, clock, calls[number].parent, counter.get_total_flops() - before)
         clock += 1
 
     handles = []
@@ -68,11 +71,12 @@ def record(model: nn.Module, inputs: Inputs) -> list[Call]:
         for module in model.modules():
             if module is not model:
                 handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-        forward(model, inputs)
+        with counter:
+            forward(model, inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return calls
+    return calls, counter.get_total_flops()
 
 
 def finished_before(calls: Sequence[Call], module: nn.Module) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ Memory: `hold` keeps as many batches as fit into `cache_bytes`, inputs and kept 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bequest.evaluation.batches import Batches, Inputs, device_of, examples, first_examples, forward, logits, walk
 from bequest.evaluation.calls import Call, finished_before, intercepted, record, remaining
@@ -236,16 +235,15 @@ class Replay:
     def _plan(self, inputs: Inputs, generator: torch.Generator) -> None:
         inputs = self._here(inputs)
         start = Prefix(inputs, torch.empty(0))
-        self._calls: list[Call] = record(self.model, inputs)
-        total = _multiplications(lambda: forward(self.model, inputs))
+        calls, total = record(self.model, inputs)
+        self._calls: list[Call] = calls
         for name, unit in self._units.items():
             try:
-                self._ways[name] = self._checked(unit, start, generator)
-                if total and self._ways[name] is not None:
-                    at = self.advance(start, name)
-                    self.shares[name] = _multiplications(lambda at=at: self.run(at)) / total  # type: ignore[misc]
+                way = self._ways[name] = self._checked(unit, start, generator)
             except Exception:  # whatever goes wrong in a replay: the whole forward always works
-                self._ways[name] = None
+                way = self._ways[name] = None
+            if way is not None and total:
+                self.shares[name] = 1 - sum(calls[number].work for number in way.skipped) / total
 
     def _checked(self, unit: Module, start: Prefix, generator: torch.Generator) -> _Way | None:
         """Find the way to a module that gives what the whole forward gives; None if there is none."""
@@ -349,10 +347,3 @@ def _same(replayed: Tensor, whole: Tensor) -> bool:
     return torch.equal(replayed, whole) or torch.allclose(
         replayed, whole, rtol=0.0, atol=TOLERANCE * largest, equal_nan=True
     )
-
-
-def _multiplications(run: Callable[[], Any]) -> int:
-    counter = FlopCounterMode(display=False)
-    with counter:
-        run()
-    return counter.get_total_flops()

@@ -19,6 +19,7 @@ from bequest.evaluation import tasks
 from bequest.evaluation.applied import preserved, put
 from bequest.evaluation.batches import Batches
 from bequest.evaluation.batchnorm import has_batchnorm
+from bequest.evaluation.layout import in_fast_layout
 from bequest.evaluation.perturbation import (
     Noise,
     Objective,
@@ -138,6 +139,7 @@ def measured(
     points = [_own(model, point) for point in points]
     with preserved(model), torch.inference_mode():
         put(model, points[-1])
+        batches = in_fast_layout([model], batches)
         calibration = protocol.calibration if has_batchnorm(model) else None
         naive: dict[tuple[str, str], tasks.Tally] = {}
         if calibration is not None:  # first as it is; then the refitted statistics are the final ones
@@ -210,6 +212,7 @@ def sampled(
     points = [_own(model, point) for point in points]
     with preserved(model), torch.inference_mode():
         put(model, points[-1])
+        batches = in_fast_layout([model], batches)
         stage = Stage(model, protocol.calibration if has_batchnorm(model) else None)
         chosen_units = [unit for unit in units if unit.name in seeds]
         replay = Replay(model, chosen_units, batches, cache_bytes=protocol.cache_bytes)

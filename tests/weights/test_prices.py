@@ -21,7 +21,15 @@ def scores():
 
 @pytest.mark.parametrize("prices", ["none", "nonsense"])
 def test_an_eased_problem_has_the_same_answer(scores, prices):
-    given = None if prices == "none" else torch.linspace(-5, 5, 40, )
+    given = (
+        None
+        if prices == "none"
+        else torch.linspace(
+            -5,
+            5,
+            40,
+        )
+    )
     easy, _ = eased(scores, given)
     assert easy.max() == 0 and (easy.amax(0) == 0).all()
     assert torch.equal(best(easy), best(scores))

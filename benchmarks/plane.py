@@ -21,7 +21,7 @@ from race import Entry, Row, absent, against_floor, alone, faster, race
 import bequest
 from bequest.evaluation.contours import contour
 
-POINTS, SIDE, COUNT = 7, 64, 128
+POINTS, SIDE, COUNT = 7, 64, 64
 FINE = 17
 JOB, FLOOR = "plane, 7 x 7 points, ResNet-18", "49 bare forward passes"
 WHAT = f"{COUNT} images of {SIDE} px"
@@ -42,7 +42,7 @@ def measure(quick: bool) -> list[Row]:
             entries.append(Entry(name, open_peer(models, batches)))
         except Exception as error:  # an import may raise anything; it is reported
             missing.append(absent(JOB, WHAT, name, error))
-    timed = race(entries, rounds=1 if quick else 3)
+    timed = race(entries, rounds=1 if quick else 3, warm=0)
     rows = [against_floor(JOB, WHAT, timed["ours"], FLOOR, timed["floor"], most=1.1)]
     for entry in entries[2:]:
         theirs = timed[entry.name]

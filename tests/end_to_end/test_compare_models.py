@@ -134,6 +134,8 @@ def test_matching_is_left_out_where_attention_does_not_allow_it(photos, tmp_path
         "similarity.batch_size=8",
     ]
     ran = bequest(*words, *quick, "--folder", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    assert "measure criticality: done" in ran.output
     assert "measure matching" not in ran.output
     said = (tmp_path / "out" / "report.html").read_text()
     assert "What is left out" in said
@@ -141,6 +143,10 @@ def test_matching_is_left_out_where_attention_does_not_allow_it(photos, tmp_path
     study = read_study(tmp_path / "out" / "study.yaml")
     assert "matching" not in study.asked()
     assert "matching" in study.left_out
+    words = [*words, "--change", "analyses={matching: {points: 3}}", "--folder", tmp_path / "named"]
+    named = bequest(*words)
+    assert named.exit_code == 1
+    assert "measure matching: " in named.output
     again = comparison(files, model=name, data=f"folder:{photos}", size=SIZE, changes=["matching.points=3"])
     assert "matching" in again.asked()  # by name: it is made, or fails
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bequest.models.preprocessing import preprocessing
+from bequest.study.options import usual
 from bequest.study.possible import without_impossible
 from bequest.study.reading import BadStudy, check, with_changes
 from bequest.study.spec import Study
@@ -64,6 +65,9 @@ def comparison(
     }
     if base is not None:
         content["source"] = {"weights": str(base.resolve())}
+    content["analyses"] = {kind: {} for kind in usual(len(files), base is not None)}
+    if "criticality" in content["analyses"]:
+        content["analyses"]["criticality"] = {"replicas": len(files)}  # from the base to each of them
     content |= _prepared(model) | ({"size": size} if size is not None else {})
     if trust_pickle:
         content["trust_pickle"] = True

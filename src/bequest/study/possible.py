@@ -34,7 +34,7 @@ def without_impossible(study: Study, named: Collection[str] = ()) -> Study:
     model = open_model(study.model, classes=2)
     try:
         symmetry_of(model, torch.zeros(2, 3, study.size, study.size))
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError) as error:
         kept = {name: options for name, options in study.asked().items() if name != "matching"}
         reason = " ".join(str(error).split())
         return study.model_copy(

@@ -127,9 +127,10 @@ def spectrum(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
     example = first_examples(next(iter(evaluation_batches(packed, "test", arguments)))[0], 2)
     runs = {name: run_of(artefact).checkpoints for name, artefact in runs_among(inputs).items()}
     last: dict[str, Weights] = {name: checkpoints["last"] for name, checkpoints in runs.items()}
-    start: dict[str, Weights] = {name: checkpoints["step-0"] for name, checkpoints in runs.items()}
+    begun = {name: checkpoints for name, checkpoints in runs.items() if "step-0" in list(checkpoints)}
+    start: dict[str, Weights] = {name: checkpoints["step-0"] for name, checkpoints in begun.items()}
     units = modules(empty_model(inputs, context), example)
-    result = spectrum_.spectrum(last, modules=units, initial=start, top=arguments["top"])
+    result = spectrum_.spectrum(last, modules=units, initial=start or None, top=arguments["top"])
     write_result(folder, arguments, inputs, Result(result.analysis, result.rows))
 
 

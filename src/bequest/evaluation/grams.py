@@ -12,6 +12,7 @@ has the Gram matrices of that one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 CACHED = 2**19  # floats subtracted at a time on a CPU: 2 MiB (measured: the fastest of 2**17 to 2**21)
+SHELF = 2**19  # numbers taken at a time for what is kept: small tensors between large ones keep freed memory from use
 AT_ONCE = 2**26  # on a GPU, where starting a kernel costs more than its memory
 
 
@@ -58,6 +60,7 @@ class Reduction:
         self._block = block
         self._last: tuple[Tensor, int, Grams] | None = None
         self._room: Tensor | None = None
+        self._shelf = torch.empty(0)
 
     def __call__(self, features: Tensor) -> Grams:
         """Give the Gram matrices of one output [B, ...]; examples are flattened to vectors of features."""
@@ -92,9 +95,7 @@ class Reduction:
         """Give the inner products [blocks, n, n] of [blocks, n, features], and the squares of the first examples."""
         blocks, n, count = part.shape
         kind = torch.promote_types(part.dtype, torch.float32)
-        wide = torch.float32 if part.device.type == "mps" else torch.float64  # it has no float64
-        total = torch.zeros(blocks, n, n, dtype=wide, device=part.device)
-        level = torch.zeros(blocks, dtype=wide, device=part.device)
+        total, level = self._kept((blocks, n, n), part.device), self._kept((blocks,), part.device)
         width = max(1, (CACHED if part.device.type == "cpu" else AT_ONCE) // (blocks * n))
         for start in range(0, count, width):
             features = part[:, :, start : start + width].to(kind)
@@ -102,9 +103,18 @@ class Reduction:
             moved = torch.sub(features, first, out=self._space(features))
             total += torch.bmm(moved, moved.mT)
             level += torch.bmm(first, first.mT).flatten()
-        if wide is torch.float32:
+        if part.device.type == "mps":
             total, level = total.cpu().double(), level.cpu().double()
         return total, level
+
+    def _kept(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Give zeros to add to, in float64 where the device has it."""
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        count = math.prod(shape)
+        if self._shelf.numel() < count or (self._shelf.device, self._shelf.dtype) != (device, wide):
+            self._shelf = torch.zeros(max(SHELF, count), dtype=wide, device=device)
+        taken, self._shelf = self._shelf[:count].view(shape), self._shelf[count:]
+        return taken
 
     def _space(self, like: Tensor) -> Tensor:
         """Give memory of the shape of this, the same each time: fresh pages cost more than the subtraction."""

@@ -37,13 +37,13 @@ def images(count: int, side: int, *, batch: int, seed: int) -> list[Batch]:
     return found
 
 
-def random_weights(name: str, side: int, *, seed: int) -> dict[str, Tensor]:
-    """Weights of a built-in network at random, with scales, shifts and running statistics that are not all alike."""
+def random_weights(name: str, side: int, *, seed: int, varied: bool = True) -> dict[str, Tensor]:
+    """Weights of a built-in network at random; `varied` draws BatchNorm's scales and shifts too (else 1 and 0)."""
     model = bequest.open_model(name, classes=CLASSES, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if varied and isinstance(module, nn.BatchNorm2d):
                 module.weight.copy_(0.5 + torch.rand(module.weight.shape, generator=generator))
                 module.bias.copy_(0.2 * torch.randn(module.bias.shape, generator=generator))
     return refit_batchnorm(model, model.state_dict(), images(128, side, batch=64, seed=seed))

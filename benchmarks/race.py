@@ -21,14 +21,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-# For ours and peers alike. Threads that spin while they wait are slow where cores are shared. And glibc gives the
-# memory of every freed activation back to the system or not as luck has it: page by page it costs a forward pass of
-# ResNet-50 15 percent, on either side, so nothing is given back.
-SETTINGS = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "MALLOC_TRIM_THRESHOLD_": str(2**36),
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-}
+# For ours and peers alike. Threads that spin while they wait are slow where cores are shared.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+# Where forward passes are the floor: glibc gives the memory of every freed activation back to the system or not as luck
+# has it, and page by page that costs a forward pass of ResNet-50 15 percent, on either side. So nothing is given back.
+KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
 clock = time.perf_counter
 
 
@@ -160,8 +157,11 @@ def peak_memory_of(command: Sequence[str]) -> float:
     return int(done.stdout.split()[-1]) / 1024  # KiB on Linux
 
 
-def alone(measure: Callable[[bool], list[Row]]) -> None:
-    """Run one benchmark from the command line: --quick for few rounds, --json FILE for `run.py`."""
+def alone(measure: Callable[[bool], list[Row]], *, keep_memory: bool = True) -> None:
+    """Run one benchmark from the command line: --quick for few rounds, --json FILE for `run.py`.
+
+    `keep_memory` is for floors that are forward passes; without it memory is managed as it is by default.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="few rounds: for developing, not for figures")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
@@ -169,9 +169,9 @@ def alone(measure: Callable[[bool], list[Row]]) -> None:
     options = parser.parse_args()
     global clock
     clock = time.process_time if options.cpu else time.perf_counter
-    if missing := SETTINGS.keys() - os.environ.keys():  # they count from the start of a process
-        settings = {name: SETTINGS[name] for name in missing}
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **settings})
+    settings = {**WAITING, **KEEPING} if keep_memory else WAITING
+    if settings.keys() - os.environ.keys():  # they count from the start of a process
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**settings, **os.environ})
     rows = measure(options.quick)
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")

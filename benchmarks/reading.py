@@ -2,9 +2,9 @@
 
 The twin decodes and resizes each image with PIL in every epoch, in a DataLoader with two workers, as most training
 scripts do; its workers are kept between epochs. It is raced with our filter (Lanczos: the pixels are then the same) and
-with the cheaper bilinear one that torchvision takes. Ours packs the images once and reads batches from the memory map. First
-epoch: packing and one walk over the batches against one walk of the twin. Second epoch: one walk against one. Both give
-float32, normalised. Files are in the page cache for both.
+with the cheaper bilinear one that torchvision takes. Ours packs the images once and reads batches from the memory map.
+First epoch: packing and one walk over the batches against one walk of the twin. Later epochs: one walk against one.
+Both give float32, normalised. Files are in the page cache for both.
 """
 
 from __future__ import annotations
@@ -109,4 +109,4 @@ def difference(loader, packed) -> float:
 
 
 if __name__ == "__main__":
-    alone(measure)
+    alone(measure, keep_memory=False)

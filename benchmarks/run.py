@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from race import SETTINGS, Row
+from race import WAITING, Row
 from table import markdown, show
 
 HERE = Path(__file__).parent
@@ -89,7 +89,7 @@ def machine() -> dict[str, Any]:
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "settings": " ".join(f"{name}={os.environ.get(name, value)}" for name, value in SETTINGS.items()),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", WAITING["OMP_WAIT_POLICY"]),
         "date": datetime.date.today().isoformat(),
     }
 

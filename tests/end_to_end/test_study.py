@@ -57,7 +57,7 @@ def test_the_report_has_all_eleven_claims_and_a_section_for_each_analysis(finish
     for number in range(1, 12):
         assert re.search(rf"\bC{number}\b", page), f"claim C{number} has no slot"
     assert "What do printed digits bequeath to handwritten ones?" in page
-    assert "a study cannot ask for it yet" in page
+    assert "The study did not ask for block shuffle." in page
 
 
 def test_a_second_run_does_nothing(finished, study_file, bequest):

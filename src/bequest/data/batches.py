@@ -130,7 +130,8 @@ def normalised(images: Tensor, normalise: Normalise) -> Tensor:
     if scaled.is_contiguous(memory_format=torch.channels_last) and not scaled.is_contiguous():
         # whole rows of pixels at once: with the three channels innermost, torch would walk in steps of three
         rows = scaled.permute(0, 2, 3, 1).view(-1, images.shape[3] * images.shape[1])
-        rows.sub_(mean.repeat(images.shape[3])).div_(std.repeat(images.shape[3]))
+        shift, scale = (part.expand(images.shape[1]).repeat(images.shape[3]) for part in (mean, std))
+        rows.sub_(shift).div_(scale)
         return scaled
     return scaled.sub_(mean.view(1, -1, 1, 1)).div_(std.view(1, -1, 1, 1))
 

@@ -180,7 +180,8 @@ def test_bad_input_is_refused() -> None:
 def test_threads_change_nothing(which):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (5, 3, 288, 288), generator=generator).to(torch.uint8)  # enough bytes for threads
-    order = torch.randperm(36, generator=generator) if which == "one" else draw_permutations(5, 36, generator=generator)[0]
+    several = draw_permutations(5, 36, generator=generator)[0]
+    order = torch.randperm(36, generator=generator) if which == "one" else several
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

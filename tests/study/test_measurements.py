@@ -67,7 +67,7 @@ def test_criticality_costs_less_for_control_arms_and_further_ways_where_the_stud
     one = cost_of(Criticality(replicas=1), RUNS[:1], images)
     assert cost_of(Criticality(replicas=2), runs, images) == 6 * one
     few = Criticality(replicas=2, others=1, ends=("last", "best"))
-    assert cost_of(few, runs, images) == (4 + 1 + 3) * one  # both arms; the probe; the other end of all three
+    assert cost_of(few, runs, images) == (4 + 1 + 2) * one  # both arms; the probe; the other end of both arms
     assert cost_of(Criticality(replicas=1, images=64), RUNS[:1], images) == one / 2
     assert cost_of(Criticality(replicas=1, images=None), RUNS[:1], images) == one * 200 / 128
     assert cost_of(Criticality(replicas=1, draws=5), RUNS[:1], images) == one / 2

@@ -155,7 +155,7 @@ def cost_of(options: Measured, runs: Sequence[str], images: Images) -> float:
             ways = len(options.paths) * len(options.ends)
             first = sum(min(options.replicas, count) for arm, count in arms.items() if arm not in CONTROLS)
             rest = sum(min(others, count) for arm, count in arms.items() if arm in CONTROLS)
-            rest += (ways - 1) * sum(min(others, count) for count in arms.values())
+            rest += (ways - 1) * sum(min(others, count) for arm, count in arms.items() if arm not in CONTROLS)
             passes = TRIED * options.draws / 10 if options.draws else 1
             return (first + rest) * MODULES * passes * images.seen(options.images)
         case Valley():

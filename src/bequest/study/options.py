@@ -163,7 +163,7 @@ class Criticality(Measured):
     tolerance: float | None = Field(default=None, ge=0, le=1)
     """Highest error that is accepted; left out: 1.01 times the final one."""
     others: int | None = Field(default=None, ge=1, le=100)
-    """Replicas of the control arms, and of other paths and ends than the straight one to the last; left out: all."""
+    """Replicas of control arms (on the first path to the first end alone), and of the two arms on further ones."""
     precision: float = Field(default=0.018, gt=0, le=10)
     """How exactly mu is found, relative to it."""
 

@@ -40,7 +40,6 @@ def test_fewer_replicas_of_control_arms_and_of_other_paths(measured):
         ("finetune/0", "checkpoints", "last"),
         ("finetune/0", "direct", "last"),
         ("finetune/1", "direct", "last"),
-        ("probe/0", "checkpoints", "last"),
         ("probe/0", "direct", "last"),
         ("randinit/0", "checkpoints", "last"),
         ("randinit/0", "direct", "last"),

@@ -24,7 +24,7 @@ FUNCTIONS: dict[str, Function] = {
     "plane": Function(landscape.plane, version=1, tolerant=("run/",)),
     "connectivity": Function(landscape.connectivity, version=1, tolerant=("run/",)),
     "matching": Function(landscape.matching, version=2, tolerant=("run/",)),
-    "criticality": Function(parts.criticality, version=2, tolerant=("run/",)),
+    "criticality": Function(parts.criticality, version=3, tolerant=("run/",)),
     "valley": Function(parts.valley, version=1, tolerant=("run/",)),
     "spectrum": Function(parts.spectrum, version=2, tolerant=("run/",)),
 }

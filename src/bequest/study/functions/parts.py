@@ -162,7 +162,10 @@ def _ways(
     for which in arms:
         for end in ends:
             for path in paths:
-                usual = which not in CONTROLS and (path, end) == ("direct", "last")
+                first = (path, end) == (paths[0], ends[0])
+                if which in CONTROLS and not first:
+                    continue  # a control arm is there to be compared with, and one way is enough for that
+                usual = which not in CONTROLS and first
                 names = there.get(which, [])[: count if usual or others is None else others]
                 yield from ((name, path, end) for name in names)
 

@@ -29,7 +29,7 @@ def measure(quick: bool) -> list[Row]:
     missing = []
     for name, open_peer in PEERS.items():
         try:
-            entries.append(Entry(name, open_peer(first, second, batches)))
+            entries.append(Entry(name, open_peer(first, second, batches), most=2))
         except Exception as error:  # an import may raise anything; it is reported
             missing.append(absent(JOB, what(), name, error))
     timed = race(entries, rounds=1 if quick else 3, warm=0)

@@ -3,9 +3,9 @@
 Evaluation mode, the same batches for all, BatchNorm not refitted on any side, peers without gradients. Ours measures
 all 49 points and the three corners (52 in all; the floor has 49), and interpolates nothing.
 
-The last row refines a grid of 17 x 17 in the plane through three fine-tunes, with BatchNorm refitted at every point: its
-contour against the contour of all 289 points. "Apart" is the largest distance from a point of either contour to the
-other, as a share of the side of the picture.
+The last row refines a grid of 17 x 17 in the plane through three fine-tunes, with BatchNorm refitted at every point:
+its contour against the contour of all 289 points. "Apart" is the largest distance from a point of either contour to
+the other, as a share of the side of the picture.
 """
 
 from __future__ import annotations

@@ -54,9 +54,8 @@ def peak(name: str) -> None:
     elif job == "criticality":
         units = [unit for unit in modules(a, batches[0][0][:2]) if unit.name in ("layer1.1", "fc")]
         end = {key: value.clone() for key, value in a.state_dict().items()}
-        path = [
-            {key: torch.lerp(value, end[key], 0.5) for key, value in b.state_dict().items()}
-        ]  # two points: few tests
+        middle = {key: (value + end[key]) / 2 for key, value in b.state_dict().items() if value.is_floating_point()}
+        path = [end | middle]  # two points to look at: few tests
         options = {"draws": 1, "precision": 1.0, "objective": "loss", "cache_bytes": int(bound) * 2**20}
         bequest.criticality(a, b.state_dict(), end, batches, modules=units, path=path, **options)
 

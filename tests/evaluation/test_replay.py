@@ -1,4 +1,5 @@
 import copy
+import gc
 
 import pytest
 import torch
@@ -188,6 +189,30 @@ def test_only_one_output_is_kept_and_no_more_than_asked_for():
             replay.hold("layer3.0")
             sizes = [prefix.size for prefix in replay.held() if prefix.unit is not None]
         assert len(sizes) >= kept and sum(sizes) <= bound
+
+
+def alive():
+    """Bytes of all tensors there are; views of one memory count once."""
+    gc.collect()
+    storages = [one.untyped_storage() for one in gc.get_objects() if type(one) is torch.Tensor]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+@pytest.mark.parametrize("bound", [2**17, 2**19])
+def test_no_more_memory_is_alive_than_the_bound_allows(bound):
+    model, batches = resnet().eval(), images(count=40)
+    units = modules(model, batches[0][0])
+    with preserved(model), torch.inference_mode():
+        replay = Replay(model, units, batches, cache_bytes=bound)
+        before = alive()
+        for unit in units:
+            replay.hold(unit.name)
+            assert alive() - before <= bound
+            for prefix in replay.held():
+                replay.run(prefix)
+        del prefix
+        kept = [prefix.unit for prefix in replay.held()]
+    assert (None in kept) == (bound == 2**17)  # what does not fit is run in full
 
 
 def test_batches_in_another_order_are_noticed():

@@ -44,7 +44,7 @@ def measure(quick: bool) -> list[Row]:
     ]
     timed = race(entries, rounds=1 if quick else 3)
     slow = timed["torch-cka 0.21"]
-    least = timed["floor, channels last"].median
+    quicker = timed["floor, channels last"].median
     timed["torch-cka 0.21"] = replace(slow, seconds=tuple(len(batches) * taken for taken in slow.seconds))
     rows = []
     for name, kind in (("ours", f"blocks of {BLOCK}"), ("ours, whole batches", f"blocks of {BATCH}, as the peers")):
@@ -52,7 +52,7 @@ def measure(quick: bool) -> list[Row]:
         note = (
             ""
             if mine.failure
-            else f"{mine.median / least:.2f} times bare forward passes with channels last ({least:.3g} s)"
+            else f"{mine.median / quicker:.2f} times bare forward passes with channels last ({quicker:.3g} s)"
         )
         rows.append(against_floor(JOB, what, mine, FLOOR, timed["floor"], most=1.5, note=note))
         for peer, least in (("pytorch-cka 1.1.3", 1.6), ("torch-cka 0.21", 30)):

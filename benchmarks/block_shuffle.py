@@ -82,4 +82,4 @@ def check(floats: Tensor, layouts: dict[str, Tensor], size: int, order: Tensor) 
 
 
 if __name__ == "__main__":
-    alone(measure, keep_memory=False)
+    alone(measure)

@@ -23,8 +23,8 @@ from typing import Any
 
 # For ours and peers alike. Threads that spin while they wait are slow where cores are shared.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
-# Where forward passes are the floor: glibc gives the memory of every freed activation back to the system or not as luck
-# has it, and page by page that costs a forward pass of ResNet-50 15 percent, on either side. So nothing is given back.
+# glibc gives the memory of freed tensors back to the system or not as luck has it, and fetching it again page by page
+# costs a forward pass of ResNet-50 15 percent and a copy of a large batch three times itself. So nothing is given back.
 KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
 clock = time.perf_counter
 
@@ -160,7 +160,7 @@ def peak_memory_of(command: Sequence[str]) -> float:
 def alone(measure: Callable[[bool], list[Row]], *, keep_memory: bool = True) -> None:
     """Run one benchmark from the command line: --quick for few rounds, --json FILE for `run.py`.
 
-    `keep_memory` is for floors that are forward passes; without it memory is managed as it is by default.
+    Without `keep_memory` memory is managed as it is by default.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="few rounds: for developing, not for figures")

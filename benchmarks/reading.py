@@ -109,4 +109,4 @@ def difference(loader, packed) -> float:
 
 
 if __name__ == "__main__":
-    alone(measure, keep_memory=False)
+    alone(measure)

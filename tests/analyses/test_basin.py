@@ -217,6 +217,14 @@ def test_the_verdict(rows, status, words):
     assert words in judged.sentence
 
 
+def test_models_are_judged_whatever_they_are_called_but_no_repeat_of_an_init():
+    rows = study(0.0)
+    named = {"finetune/0": "finetune/one", "finetune/1": "finetune/two", "finetune/2": "finetune/a.b"}
+    (as_given,) = verdict(rows.with_columns(pl.col("a").str.replace_many(named)))
+    assert as_given == verdict(rows)[0]
+    assert verdict(rows.with_columns(pl.col("a").str.replace("finetune/2", "finetune/0b"))) == ()
+
+
 def test_a_segment_is_no_evidence_of_a_region():
     assert verdict(study(0.0, size=2)) == ()
 

@@ -29,7 +29,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from bequest.analyses.pairs import ARMS, arm
+from bequest.analyses.pairs import ARMS, arm, repeats_init
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, trained_accuracy
 from bequest.evaluation import tasks
@@ -258,7 +258,7 @@ def _simplex(rows: pl.DataFrame, which: str) -> pl.DataFrame | None:
     found = None
     for part in rows.filter(pl.col("members_n") >= 3).partition_by("a", maintain_order=True):
         names = part["a"][0].split(" + ")
-        alike = all(arm(name) == which and name[-1].isdigit() for name in names)
+        alike = all(arm(name) == which and not repeats_init(name) for name in names)
         if alike and (found is None or part["members_n"][0] > found["members_n"][0]):
             found = part
     return found

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from bequest.models.torchvision_ops import ready_torchvision
+from bequest.models.published import imported, in_torch_cache
 
 
 def timm_model(name: str, classes: int | None, options: Mapping[str, Any]) -> nn.Module:
@@ -63,7 +61,7 @@ def timm_weights(name: str) -> Path:
             if isinstance(found, str):
                 return Path(found)
     if cfg is not None and cfg.url:
-        cached: Path = Path(torch.hub.get_dir()) / "checkpoints" / cfg.url.rpartition("/")[2]
+        cached = in_torch_cache(cfg.url)
         if cached.is_file():
             return cached
     raise FileNotFoundError(
@@ -81,12 +79,4 @@ def load_timm() -> Any:
     Raises:
         ValueError: if it is not installed or does not import.
     """
-    ready_torchvision()
-    try:
-        return importlib.import_module("timm")
-    except ModuleNotFoundError as error:
-        raise ValueError(f'timm: models need {error.name}: pip install "bequest[timm]"') from error
-    except RuntimeError as error:  # a torchvision that does not fit torch in some other way
-        raise ValueError(
-            f"timm does not import ({str(error).splitlines()[0]}); install a torchvision that was built for this torch"
-        ) from error
+    return imported("timm", door="timm", extra="timm")

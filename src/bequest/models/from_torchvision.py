@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from bequest.models.torchvision_ops import ready_torchvision
+from bequest.models.published import imported, in_torch_cache
 
 
 def torchvision_model(name: str, classes: int | None, options: Mapping[str, Any]) -> nn.Module:
@@ -57,7 +55,7 @@ def torchvision_weights(name: str) -> Path:
         FileNotFoundError: if they are not on this machine.
     """
     weights = load_torchvision().models.get_model_weights(name).DEFAULT
-    found: Path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    found = in_torch_cache(weights.url)
     if not found.is_file():
         raise FileNotFoundError(
             f"the published weights of torchvision:{name} are not at {found}, and nothing is downloaded here. "
@@ -76,13 +74,4 @@ def load_torchvision() -> Any:
     Raises:
         ValueError: if it is not installed or does not import.
     """
-    ready_torchvision()
-    try:
-        importlib.import_module("torchvision.models")
-        return importlib.import_module("torchvision")
-    except ModuleNotFoundError as error:
-        raise ValueError(f'torchvision: models need {error.name}: pip install "bequest[timm]"') from error
-    except RuntimeError as error:
-        raise ValueError(
-            f"torchvision does not import ({str(error).splitlines()[0]}); install the one that was built for this torch"
-        ) from error
+    return imported("torchvision.models", door="torchvision", extra="timm")

@@ -7,7 +7,6 @@ reader puts weights into place where they do not fit as they are; it is handed t
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bequest.models.packages import package_path
-from bequest.models.torchvision_ops import ready_torchvision
+from bequest.models.published import imported
 from bequest.weights.algebra import Weights
 
 _KINDS = {
@@ -152,13 +151,9 @@ def load_transformers() -> Any:
         The package.
 
     Raises:
-        ValueError: if it is not installed.
+        ValueError: if it is not installed or does not import.
     """
-    ready_torchvision()
-    try:
-        return importlib.import_module("transformers")
-    except ModuleNotFoundError as error:
-        raise ValueError(f'hf: models need {error.name}: pip install "bequest[transformers]"') from error
+    return imported("transformers", door="hf", extra="transformers")
 
 
 def _kind(transformers: Any, config: Any, name: str, classes: int | None) -> str:

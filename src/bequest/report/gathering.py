@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from safetensors.torch import load_file
 
-from bequest.analyses.pairs import arm
+from bequest.analyses.pairs import arm, repeats_init
 from bequest.data.pack import Packed, open_packed
 from bequest.evaluation.predict import Predictions
 from bequest.evaluation.tasks import task
@@ -187,7 +187,7 @@ def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[M
         if packed.multilabel:
             yield from _label_mistakes(given, packed, target)
             continue
-        shares = {name: made.outputs.softmax(1) for name, made in given.items() if name[-1].isdigit()}
+        shares = {name: made.outputs.softmax(1) for name, made in given.items() if not repeats_init(name)}
         right = {name: share.argmax(1) == given[name].targets for name, share in shares.items()}
         arms = {which: [r for name, r in right.items() if arm(name) == which] for which in ("finetune", "randinit")}
         if not all(arms.values()):
@@ -209,7 +209,7 @@ def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[M
 
 def _label_mistakes(given: dict[str, Predictions], packed: Packed, target: str) -> Iterator[MistakePicture]:
     """Images with a label that all runs of one arm get wrong and all of the other right."""
-    chances = {name: made.outputs.sigmoid() for name, made in given.items() if name[-1].isdigit()}
+    chances = {name: made.outputs.sigmoid() for name, made in given.items() if not repeats_init(name)}
     indices = chosen(packed, "test", {})
     truth = packed.targets[indices]
     right = {name: (chance > 0.5) == (truth == 1) for name, chance in chances.items()}

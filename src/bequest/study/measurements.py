@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bequest.analyses.pairs import CONTROLS, repeats_init
+from bequest.analyses.pairs import CONTROLS, replicas
 from bequest.evaluation.batchnorm import has_batchnorm
 from bequest.study.making import make
 from bequest.study.options import (
@@ -30,7 +30,7 @@ from bequest.study.trainings import Cell, Trainings
 from bequest.training.seeds import fold
 
 DRAWING = ("basin", "plane", "connectivity", "matching", "criticality", "valley", "spectrum")  # so they have seeds
-FROM_P = ("similarity", "distance", "plane")  # these look at P too
+FROM_P = ("similarity", "distance", "checkpoints")  # these look at P too
 MODULES = 12  # a typical number, for the estimates
 NOISES = 6  # sigmas of a valley
 SEARCHED = 12  # points looked at for each sample of a basin, in both ways out of it
@@ -104,7 +104,7 @@ def measure(
             for (where, arm), step in trainings.choices.items()
             if where == name and arm in study.arms.names
         }
-    if analysis in (*FROM_P, "checkpoints") and trainings.pretrained is not None:
+    if analysis in FROM_P and trainings.pretrained is not None:
         inputs["pretrained"] = trainings.pretrained
     if analysis in DRAWING:
         arguments["seed"] = fold(study.seed, analysis)
@@ -127,10 +127,7 @@ def cost_of(options: Measured, runs: Sequence[str], images: Images) -> float:
     Returns:
         Images through the network; three for one that is learned from.
     """
-    plain = [run for run in runs if not repeats_init(run)]
-    arms: dict[str, int] = {}
-    for run in plain:
-        arms[run.split("/")[0]] = arms.get(run.split("/")[0], 0) + 1
+    arms = {arm: len(names) for arm, names in replicas(runs).items()}
     several = [count for count in arms.values() if count > 1]
     inits = arms.get("randinit", 0)
     pairs = sum(count * (count - 1) // 2 for count in several)

@@ -57,3 +57,5 @@ def test_checkpoints_are_read_when_asked_for_and_a_missing_one_is_named(tmp_path
     assert checkpoints["last"]["a"].tolist() == [1, 1]
     with pytest.raises(KeyError, match="no checkpoint 'best'; there are last, step-0"):
         checkpoints["best"]
+    (tmp_path / "broken.safetensors").write_bytes(b"no tensors")
+    assert "broken" in checkpoints and "best" not in checkpoints  # told without reading

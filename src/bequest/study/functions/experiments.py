@@ -38,6 +38,7 @@ def block_shuffle(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[st
         inputs: the runs by their names in `cells`, `images`.
         context: unused.
     """
+    image: Tensor = next(iter(evaluation_batches(open_packed(inputs["images"].folder), "test", arguments, 1)))[0]
     found: list[pl.DataFrame] = []
     examples: dict[str, Tensor] = {}
     for mode in arguments["modes"]:
@@ -54,7 +55,7 @@ def block_shuffle(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[st
             permutation=mode,
         )
         found.append(result.rows)
-        examples |= {f"{mode}/{place}": _example(inputs, arguments, place, mode) for place in runs}
+        examples |= {f"{mode}/{place}": _example(image, arguments, place, mode) for place in runs}
     write_result(folder, arguments, inputs, Result("block_shuffle", pl.concat(found), examples))
 
 
@@ -99,10 +100,8 @@ def _trajectories(runs: Mapping[Place, Mapping[str, Artefact]]) -> dict[Place, d
     return {place: {name: run_of(artefact) for name, artefact in here.items()} for place, here in runs.items()}
 
 
-def _example(inputs: Mapping[str, Artefact], arguments: Mapping[str, Any], place: Any, mode: Any) -> Tensor:
-    """The first test image as the first replica sees it, in colours that can be shown."""
-    packed = open_packed(inputs["images"].folder)
-    image: Tensor = next(iter(evaluation_batches(packed, "test", arguments, 1)))[0]
+def _example(image: Tensor, arguments: Mapping[str, Any], place: Any, mode: Any) -> Tensor:
+    """The first test image [1, 3, H, W] as the first replica sees it, in colours that can be shown."""
     if place != arguments["size"]:
         image = Shuffle(place, mode, 0)(image, "test", torch.zeros(1, dtype=torch.int64))
     mean, std = (torch.tensor(arguments[key]).view(1, -1, 1, 1) for key in ("mean", "std"))

@@ -25,7 +25,6 @@ from bequest.analyses.pairs import PRETRAINED, arm, repeats_init, same_init
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import MISSING_RUN
 from bequest.data.pack import open_packed
-from bequest.evaluation.batches import first_examples
 from bequest.evaluation.batchnorm import has_batchnorm, refit_batchnorm
 from bequest.evaluation.predict import Predictions, predict
 from bequest.models.fitting import transfer
@@ -36,6 +35,8 @@ from bequest.study.functions.images import evaluation_batches, task_of
 from bequest.study.functions.training import run_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
+from bequest.weights.algebra import Weights
+from bequest.weights.modules import Module
 
 
 def predictions(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
@@ -110,20 +111,16 @@ def similarity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, 
 
 def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Measure how far the runs moved, and how far they are from each other and from P."""
-    packed = open_packed(inputs["images"].folder)
-    runs = {name: run_of(artefact).checkpoints for name, artefact in runs_among(inputs).items()}
     model = empty_model(inputs, context)
-    example = first_examples(next(iter(evaluation_batches(packed, "test", arguments)))[0], 2)
-    units = modules(model, example)
-    last = {name: checkpoints["last"] for name, checkpoints in runs.items()}
-    start = {name: checkpoints["step-0"] for name, checkpoints in runs.items() if "step-0" in list(checkpoints)}
+    units = units_of(model, arguments, inputs)
+    last, start = ends(inputs, "last"), ends(inputs, "step-0")
     errors, chance = _train_errors(inputs), chance_of(inputs)
     rows = []
     if len(last) > 1:
         rows.append(distance_.distances(last, modules=units, initial=start, errors=errors, chance=chance).rows)
     if "pretrained" in inputs:
         pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
-        for name in runs:
+        for name in last:
             # P takes on the run's own fresh head, so that the distance of the head is how far it was trained
             model.load_state_dict(start[name])
             pair = {PRETRAINED: transfer(pretrained, model), name: last[name]}
@@ -134,12 +131,11 @@ def distance(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
 def barrier(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Measure error and loss on the line between pairs of runs."""
     packed = open_packed(inputs["images"].folder)
-    runs = runs_among(inputs)
-    ends = {name: run_of(artefact).checkpoints["last"] for name, artefact in runs.items()}
-    chosen = default_pairs(list(ends)) if arguments["pairs"] == "default" else list(combinations(ends, 2))
+    last = ends(inputs, "last")
+    chosen = default_pairs(list(last)) if arguments["pairs"] == "default" else list(combinations(last, 2))
     result = barrier_.barrier(
         empty_model(inputs, context),
-        ends,
+        last,
         {split: evaluation_batches(packed, split, arguments) for split in arguments["splits"]},
         points=arguments["points"],
         task=task_of(arguments),
@@ -156,6 +152,18 @@ def default_pairs(names: list[str]) -> list[tuple[str, str]]:
     pairs = [(a, b) for a, b in combinations(plain, 2) if arm(a) == arm(b)]
     pairs += [(a, b) for a, b in combinations(names, 2) if same_init(a, b)]
     return pairs + [(a, b) for a, b in across if a and b]
+
+
+def ends(inputs: Mapping[str, Artefact], checkpoint: str) -> dict[str, Weights]:
+    """Give a checkpoint of each run that has it, by the name of the run: weights that were given may have no start."""
+    kept = {name: run_of(artefact).checkpoints for name, artefact in runs_among(inputs).items()}
+    return {name: checkpoints[checkpoint] for name, checkpoints in kept.items() if checkpoint in checkpoints}
+
+
+def units_of(model: nn.Module, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> list[Module]:
+    """Give the modules of a network in the order in which two test images go through them."""
+    packed = open_packed(inputs["images"].folder)
+    return modules(model, next(iter(evaluation_batches(packed, "test", arguments, 2)))[0])
 
 
 def open_predictions(artefact: Artefact) -> Predictions:

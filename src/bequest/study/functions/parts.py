@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import torch
@@ -16,16 +16,17 @@ from bequest.analyses.pairs import CONTROLS, replicas
 from bequest.analyses.result import Result
 from bequest.data.batches import batches
 from bequest.data.pack import open_packed
-from bequest.evaluation.batches import Batches, first_examples
+from bequest.evaluation.batches import Batches
 from bequest.evaluation.tolerance import PRECISION
 from bequest.models.opening import open_model
 from bequest.models.order import modules
-from bequest.study.functions.images import chosen, evaluation_batches, task_of
-from bequest.study.functions.measuring import empty_model, runs_among, write_result
+from bequest.study.functions.images import chosen, task_of
+from bequest.study.functions.measuring import empty_model, ends, runs_among, units_of, write_result
 from bequest.study.functions.training import run_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
 from bequest.training.seeds import fold, generator
+from bequest.training.trajectory import Trajectory
 from bequest.weights.algebra import Weights
 from bequest.weights.modules import Module
 
@@ -55,16 +56,15 @@ def criticality(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str,
     ways = list(_ways(inputs, ("finetune", "randinit", *CONTROLS), arguments, arguments["ends"]))
     found = []
     for place, (name, path, end) in enumerate(ways):
-        run = run_of(inputs[f"run/{name}"])
-        start, *between, last = run.way(end)
+        start, last, between = _walked(run_of(inputs[f"run/{name}"]), path, end)
         result = criticality_.criticality(
             model,
-            run.checkpoints[start],
-            run.checkpoints[last],
+            start,
+            last,
             shown,
             task=task_of(arguments),
             tolerance=arguments["tolerance"],
-            path="direct" if path == "direct" else {one: run.checkpoints[one] for one in between},
+            path=between,
             modules=units,
             draws=arguments["draws"],
             seed=arguments["seed"],
@@ -99,17 +99,16 @@ def valley(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Arte
     ways = list(_ways(inputs, ("finetune", "randinit"), arguments, ["last"]))
     found = []
     for place, (name, path, end) in enumerate(ways):
-        run = run_of(inputs[f"run/{name}"])
-        start, *between, last = run.way(end)
+        start, last, between = _walked(run_of(inputs[f"run/{name}"]), path, end)
         result = valley_.valley(
             model,
-            run.checkpoints[start],
-            run.checkpoints[last],
+            start,
+            last,
             shown,
             pictured,
             task=task_of(arguments),
             points=arguments["points"],
-            path="direct" if path == "direct" else {one: run.checkpoints[one] for one in between},
+            path=between,
             draws=arguments["draws"],
             modules=units,
             seed=arguments["seed"],
@@ -123,14 +122,9 @@ def valley(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Arte
 
 def spectrum(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Compare the singular values and leading directions of all runs, and of how they moved."""
-    packed = open_packed(inputs["images"].folder)
-    example = first_examples(next(iter(evaluation_batches(packed, "test", arguments)))[0], 2)
-    runs = {name: run_of(artefact).checkpoints for name, artefact in runs_among(inputs).items()}
-    last: dict[str, Weights] = {name: checkpoints["last"] for name, checkpoints in runs.items()}
-    begun = {name: checkpoints for name, checkpoints in runs.items() if "step-0" in list(checkpoints)}
-    start: dict[str, Weights] = {name: checkpoints["step-0"] for name, checkpoints in begun.items()}
-    units = modules(empty_model(inputs, context), example)
-    result = spectrum_.spectrum(last, modules=units, initial=start or None, top=arguments["top"])
+    units = units_of(empty_model(inputs, context), arguments, inputs)
+    start = ends(inputs, "step-0")
+    result = spectrum_.spectrum(ends(inputs, "last"), modules=units, initial=start, top=arguments["top"])
     write_result(folder, arguments, inputs, Result(result.analysis, result.rows))
 
 
@@ -168,6 +162,13 @@ def _ways(
                 usual = which not in CONTROLS and first
                 names = there.get(which, [])[: count if usual or others is None else others]
                 yield from ((name, path, end) for name in names)
+
+
+def _walked(run: Trajectory, path: str, end: str) -> tuple[Weights, Weights, Literal["direct"] | dict[str, Weights]]:
+    """Start and end of a run, and the straight line or its checkpoints between them."""
+    start, *between, last = run.way(end)
+    kept = run.checkpoints
+    return kept[start], kept[last], "direct" if path == "direct" else {name: kept[name] for name in between}
 
 
 def _spread(units: list[Module]) -> list[str]:

@@ -43,6 +43,9 @@ class Checkpoints(Mapping[str, Weights]):
             raise KeyError(f"no checkpoint {name!r}; there are {', '.join(self)}")
         return read_weights(path)
 
+    def __contains__(self, name: object) -> bool:
+        return (self._folder / f"{name}.safetensors").is_file()  # a mapping's own way would read it
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(path.stem for path in self._folder.glob("*.safetensors")))
 

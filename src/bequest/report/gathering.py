@@ -49,7 +49,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         targets=tuple(study.targets),
         results=results(plan, store),
         source=source,
-        asked=dump(study),
+        asked=dump(study.model_copy(update={"tensorboard": False})),  # no part of what was asked of the results
         done=_facts(plan, store),
         sweep=_sweep(plan, store),
         runs=_runs(plan, store),

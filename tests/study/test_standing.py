@@ -1,0 +1,109 @@
+"""How far a study is, from a folder that holds a step in each state."""
+
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from bequest.study.planned import noted
+from bequest.study.pulse import pulse
+from bequest.study.standing import Looking
+from bequest.study.step import Step
+from bequest.study.store import Store
+
+STEPS = [Step("train", 1, {"n": n}, label=f"train {n}", cost=10.0 * (n + 1)) for n in range(6)]
+
+
+def publish(store, step, seconds):
+    store.scratch(step)
+    store.publish(step, {"seconds": seconds, "device": "cpu", "peak_memory_mib": 300})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def look(store):
+    looking = Looking(store.root, noted(STEPS))
+    return looking.look
+
+
+def states(standing):
+    return [line.state for line in standing.lines]
+
+
+def test_each_state_is_told(store, look):
+    publish(store, STEPS[0], 5.0)
+    store.fail(STEPS[1], {"message": "too warm", "traceback": ""})
+    store.scratch(STEPS[2])
+    with pulse(store.scratch(STEPS[3]), "cuda:0", lambda share: None):
+        standing = look()
+    assert states(standing) == ["done", "failed", "begun", "running", "waiting", "waiting"]
+    assert (standing.lines[0].seconds, standing.lines[0].memory_mib) == (5.0, 300)
+    assert standing.lines[1].note == "too warm"
+    assert standing.lines[3].device == "cuda:0"
+    assert standing.going
+    assert states(look())[3] == "begun"
+    assert not look().going
+
+
+def test_the_time_left_goes_by_cost_and_by_how_many_run_at_a_time(store, look):
+    assert look().left is None  # nobody can tell yet
+    publish(store, STEPS[0], 20.0)  # cost 10: two seconds a unit
+    assert look().left == pytest.approx(2 * (20 + 30 + 40 + 50 + 60))
+    with ExitStack() as stack:
+        for step in STEPS[1:3]:
+            stack.enter_context(pulse(store.scratch(step), "cpu", lambda share: None))
+        assert look().left == pytest.approx((40 + 60 + 80 + 100 + 120) / 2, rel=0.01)
+    for step in STEPS[1:]:
+        publish(store, step, 1.0)
+    assert look().left == 0.0
+
+
+def test_a_running_step_is_judged_by_itself_once_it_is_far_enough(store, look, monkeypatch):
+    publish(store, STEPS[0], 20.0)
+    monkeypatch.setattr("bequest.study.pulse.RARELY", 0.0)
+    with pulse(store.scratch(STEPS[1]), "cpu", lambda share: None) as tell:
+        assert look().lines[1].left == pytest.approx(40.0, abs=1.0)  # two seconds a unit, as the other
+        time.sleep(0.2)
+        tell(0.5)
+        line = look().lines[1]
+    assert line.share == 0.5
+    assert line.left == pytest.approx(line.seconds)  # half is done
+
+
+def test_the_longest_running_step_bounds_the_end(store, look):
+    publish(store, STEPS[0], 10.0)
+    for step in STEPS[1:5]:
+        publish(store, step, step.cost)
+    with pulse(store.scratch(STEPS[5]), "cpu", lambda share: None):
+        assert look().left == pytest.approx(60.0, rel=0.02)
+
+
+def test_a_result_that_goes_away_or_is_damaged_waits_again(store, look):
+    publish(store, STEPS[0], 5.0)
+    assert states(look())[0] == "done"
+    store.discard(STEPS[0])
+    assert states(look())[0] == "waiting"
+    publish(store, STEPS[1], 5.0)
+    (store.open(STEPS[1]).folder / "provenance.json").write_text("{")
+    assert states(look())[1] == "waiting"
+    publish(store, STEPS[2], 5.0)
+    (store.open(STEPS[2]).folder / "manifest.json").unlink()
+    assert states(look())[2] == "waiting"
+
+
+def test_the_failure_of_a_step_that_runs_again_is_not_shown(store, look):
+    store.fail(STEPS[0], {"message": "too warm", "traceback": ""})
+    with pulse(store.scratch(STEPS[0]), "cpu", lambda share: None):
+        assert states(look())[0] == "running"
+    (store.root / "failed" / STEPS[0].key / "failure.json").write_text("{")
+    assert look().lines[0].state == "begun"
+
+
+def test_the_sign_of_the_run_itself_is_told(store, look):
+    assert look().driver is None
+    with pulse(store.root, "cpu", lambda share: None):
+        assert look().driver.alive() and look().going

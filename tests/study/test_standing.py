@@ -100,7 +100,7 @@ def test_the_failure_of_a_step_that_runs_again_is_not_shown(store, look):
     with pulse(store.scratch(STEPS[0]), "cpu", lambda share: None):
         assert states(look())[0] == "running"
     (store.root / "failed" / STEPS[0].key / "failure.json").write_text("{")
-    assert look().lines[0].state == "begun"
+    assert (look().lines[0].state, look().lines[0].note) == ("failed", "no message")
 
 
 def test_the_sign_of_the_run_itself_is_told(store, look):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -45,7 +46,7 @@ def clean_up(folder: Path, agreed: Callable[[str], bool] | None, console: Consol
         if not found or agreed is None or not agreed(f"Remove these {len(found)} from {place}?"):
             continue
         try:
-            gone = remove(place, found, lambda place=place: wanted_in(place))
+            gone = remove(place, found, partial(wanted_in, place))
         except StoreError as error:
             busy.append(error)
             console.print(f"nothing removed: {error}", markup=False, highlight=False, soft_wrap=True)

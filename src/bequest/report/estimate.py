@@ -10,7 +10,7 @@ from rich.table import Table
 from bequest.report.cleaning import size
 from bequest.report.session import device_named, whole_plan
 from bequest.report.status import duration
-from bequest.study.estimating import Work, kind, seconds_of, total
+from bequest.study.estimating import Work, kind, seconds_of, total, works
 from bequest.study.planned import noted
 from bequest.study.spec import Study
 from bequest.study.timetable import longest_after, timetable

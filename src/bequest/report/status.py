@@ -139,7 +139,7 @@ def _live(folder: Path, every: float, console: Console) -> None:
 
 def _most_telling(lines: Sequence[Line], most: int) -> list[Line]:
     """The lines that fit, those that somebody wants to see first; of the done ones the last, in the plan's order."""
-    ranked = []
+    ranked: list[int] = []
     for state in FIRST:
         those = [number for number, line in enumerate(lines) if line.state == state]
         ranked += reversed(those) if state == "done" else those

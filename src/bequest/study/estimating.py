@@ -149,7 +149,8 @@ def _work(plan: Plan, step: Step, weight: Callable[[Step], int]) -> Work:
 def _images(step: Step) -> int:
     """How many images a training learns from in an epoch."""
     share = PROBE_SHARE if step.arguments["arm"] == "probe" else 1.0
-    return round(step.learned / share / step.arguments["recipe"]["epochs"])
+    epochs: int = step.arguments["recipe"]["epochs"]
+    return round(step.learned / share / epochs)
 
 
 def _door(step: Step) -> str:
@@ -166,7 +167,7 @@ def _way(plan: Plan, step: Step) -> tuple[Hashable, ...]:
 
 def _batch(step: Step) -> int:
     """Images of a step: an epoch is cut into equal batches of at most the recipe's size."""
-    images, most = _images(step), step.arguments["recipe"]["batch_size"]
+    images, most = _images(step), int(step.arguments["recipe"]["batch_size"])
     return max(2, math.ceil(images / math.ceil(images / most)))
 
 
@@ -195,9 +196,17 @@ def _measuring(plan: Plan, todo: Sequence[Work], device: str, budget: float) -> 
         return 0.0
     classes = plan.classes[door]
     model = open_model(plan.study.model, classes=classes, seed=0).to(device)
-    name = next(iter(plan.tasks.values()))
-    how = {"task": task(name), "size": plan.study.size, "classes": classes, "batch": 2, "shown": EVALUATION_BATCH}
-    return pace(model, Recipe(), seconds=budget, **how).measure
+    asked = task(next(iter(plan.tasks.values())))
+    return pace(
+        model,
+        Recipe(),
+        task=asked,
+        size=plan.study.size,
+        classes=classes,
+        batch=2,
+        shown=EVALUATION_BATCH,
+        seconds=budget,
+    ).measure
 
 
 def _draw_seconds(door: str, size: int) -> float:

@@ -10,7 +10,6 @@ import json
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,14 +141,13 @@ def _message(path: Path) -> str:
 
 def _paces(lines: Sequence[Line]) -> dict[str, float]:
     """Seconds a unit of cost, by function, from what is done; under "" that of all."""
-    seconds: Counter[str] = Counter()
-    costs: Counter[str] = Counter()
+    sums: dict[str, tuple[float, float]] = {}
     for line in lines:
         if line.state == "done":
             for name in (line.step.function, ""):
-                seconds[name] += line.seconds or 0.0  # type: ignore[assignment] # counters may hold fractions
-                costs[name] += line.step.cost  # type: ignore[assignment]
-    return {name: seconds[name] / costs[name] for name in costs if costs[name] > 0}
+                seconds, cost = sums.get(name, (0.0, 0.0))
+                sums[name] = (seconds + (line.seconds or 0.0), cost + line.step.cost)
+    return {name: seconds / cost for name, (seconds, cost) in sums.items() if cost > 0}
 
 
 def _expected(step: Planned, paces: dict[str, float]) -> float | None:

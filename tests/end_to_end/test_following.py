@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -62,7 +64,8 @@ def test_event_files_change_no_result_and_old_results_are_removed_when_asked(cop
     assert len(re.findall(r": done", ran.stdout)) == 2  # the training that was not there, and the report
     assert (kept / "manifest.json").is_file()  # by the same name
     assert len(list((copy / "tensorboard").glob(f"* {kept.name[-8:]}/events.out.tfevents.*"))) == 1
-    refused = bequest("clean", copy)  # nobody answers
+    command = [sys.executable, "-m", "bequest", "clean", str(copy)]
+    refused = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)  # nobody answers
     assert refused.returncode == 1
     assert refused.stdout.count("steps/") == 2
     before = {path.name for path in (copy / "steps").iterdir()}

@@ -23,7 +23,7 @@ def store(tmp_path):
     store = Store(tmp_path / "study")
     (store.root / "study.yaml").write_text("name: trial\n")
     write_plan(store.root, "trial", STEPS)
-    finish(store, STEPS[0])
+    finish(store, STEPS[0], 5000.0)
     store.fail(STEPS[1], {"message": "too warm"})
     return store
 
@@ -43,12 +43,12 @@ def test_the_table_has_a_line_a_step_and_the_sums(store):
         print_standing(store.root, shown)
     lines = [line.split() for line in shown.file.getvalue().splitlines()]
     assert lines[0] == ["step", "state", "seconds", "left", "device", "MiB"]
-    assert lines[1] == ["train", "[n]", "0", "done", "5.0", "cpu", "1,234"]
+    assert lines[1] == ["train", "[n]", "0", "done", "5000.0", "cpu", "1,234"]
     assert lines[2] == ["train", "[n]", "1", "failed:", "too", "warm"]
-    assert lines[3][:6] == ["train", "[n]", "2", "running", "0%", "0.0"]
-    assert lines[3][6:9] == ["5", "s", "cuda:1"]
+    assert lines[3][:5] == ["train", "[n]", "2", "running", "0%"]
+    assert lines[3][6:9] == ["83", "min", "cuda:1"]
     assert lines[4] == ["train", "[n]", "3", "waiting"]
-    assert " ".join(lines[5]).startswith("1 waiting, 1 running, 1 done, 1 failed; about 10 s left, until ")
+    assert " ".join(lines[5]).startswith("1 waiting, 1 running, 1 done, 1 failed; about 2.8 h left, until ")
 
 
 def test_a_study_where_nobody_works_says_so(store):
@@ -87,7 +87,7 @@ def test_watching_ends_with_the_run(store, terminal):
     else:
         lines = text.splitlines()
         assert lines[-1] == "0 waiting, 0 running, 4 done, 0 failed"
-        assert lines.count("train [n] 3: running") == 1
+        assert lines.count("train [n] 3: running") <= 1  # it may run between two looks
         assert lines.count("train [n] 3: done, 5.0 s") == 1
         assert not any(line.startswith("train [n] 0") for line in lines)  # that was there before
 

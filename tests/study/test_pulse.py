@@ -22,25 +22,37 @@ with pulse(Path(sys.argv[1]), "cpu", lambda share: None):
 """
 
 
-def test_it_says_where_and_how_far_and_passes_every_share_on(tmp_path):
+def test_it_says_where_and_how_far_and_passes_every_share_on(tmp_path, monkeypatch):
     passed = []
+    monkeypatch.setattr("bequest.study.pulse.RARELY", 3600.0)
+    monkeypatch.setattr("bequest.study.pulse.BEAT", 3600.0)
     before = time.time()
     with pulse(tmp_path, "cuda:1", passed.append) as tell:
         sign = heard(tmp_path)
         for share in (0.25, 0.5):
             tell(share)
         soon = heard(tmp_path)
-        time.sleep(1.05)
+        monkeypatch.setattr("bequest.study.pulse.RARELY", 0.0)
         tell(0.75)
         later = heard(tmp_path)
     assert passed == [0.25, 0.5, 0.75]
     assert before <= sign.began <= sign.heard <= time.time()
     assert (sign.device, sign.share, sign.alive()) == ("cuda:1", 0.0, True)
-    assert soon == sign  # twice within a second is not written twice
+    assert soon == sign  # too soon to be written again
     assert (later.share, later.began) == (0.75, sign.began)
     assert later.memory_mib > 5
     assert heard(tmp_path) is None
     assert not list(tmp_path.iterdir())
+
+
+def test_it_beats_where_there_is_nothing_to_tell(tmp_path, monkeypatch):
+    monkeypatch.setattr("bequest.study.pulse.BEAT", 0.01)
+    with pulse(tmp_path, "cpu", lambda share: None):
+        first = heard(tmp_path)
+        until = time.monotonic() + 60
+        while heard(tmp_path).heard == first.heard and time.monotonic() < until:
+            time.sleep(0.01)
+        assert heard(tmp_path).heard > first.heard
 
 
 def test_it_ends_with_the_work_that_fails(tmp_path):

@@ -38,20 +38,27 @@ DEVICES = 100
 
 
 @dataclass(frozen=True)
-class Laid:
-    """A schedule and what it is made of."""
+class Asked:
+    """The steps of some studies, those that they share once, and what planning them took."""
 
+    steps: tuple
     trainings: int
-    steps: int
-    learned: float
-    kept: float
+    learned: float  # images
+    kept: float  # bytes
+    planning_s: float
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A timetable in seconds of the moved clock, beside the least that is possible."""
+
     work: float
+    longest: float
     least: float
     length: float
     busy: float
-    planning_s: float
-    scheduling_s: float
     last: str
+    laying_s: float  # measured here
 
 
 def study(network: str, source: str, replicas: int, **analyses):
@@ -100,46 +107,38 @@ def _undrawn(size: int):
     raise RuntimeError("images of this domain are counted, not drawn")
 
 
-def lay(studies, *, pace: float = PACE, devices: int = DEVICES, first: str = "longest") -> Laid:
-    """Plan studies with the real code, and lay all their steps on devices.
-
-    Args:
-        studies: study files, checked.
-        pace: images a second through each network.
-        devices: how many work at a time.
-        first: `longest`: on which most waits; `plan`: what stands first.
-    """
+def ask(studies) -> Asked:
+    """Plan studies with the code that plans any study."""
     from bequest.data import doors
     from bequest.study.estimating import works
     from bequest.study.plan import plan
     from bequest.study.planned import noted
-    from bequest.study.timetable import longest_after, timetable
 
     doors.DOORS = {**doors.DOORS, **{f"sized:{name}": partial(sized, name) for name in DOMAINS}}
     begin = time.perf_counter()
-    steps, kept, learned = {}, 0.0, 0.0
+    todo = {}
     for one in studies:
         made = plan(one)
-        listed = made.steps()
-        for work in works(made, listed):
-            if work.step.key not in steps:  # the domains are drawn once for all
-                kept += work.kept
-                learned += work.learned
-        steps |= {step.key: step for step in listed if step.key not in steps}
-    planned = noted(steps.values())
-    planning = time.perf_counter() - begin
+        for work in works(made, made.steps()):
+            todo.setdefault(work.step.key, work)  # the domains are drawn once for all
+    steps = tuple(noted(work.step for work in todo.values()))
+    trainings = sum(step.function == "train" for step in steps)
+    learned, kept = (sum(getattr(work, name) for work in todo.values()) for name in ("learned", "kept"))
+    return Asked(steps, trainings, learned, kept, time.perf_counter() - begin)
+
+
+def lay(asked: Asked, *, pace: float = PACE, devices: int = DEVICES, first: str = "longest") -> Laid:
+    """Lay steps on devices; first goes what most waits for (`longest`), or what stands first (`plan`)."""
+    from bequest.study.timetable import longest_after, timetable
+
     begin = time.perf_counter()
-    seconds = {step.key: step.cost / pace for step in planned}
-    chains = longest_after(planned, seconds)
-    laid = timetable(planned, seconds, devices, chains if first == "longest" else None)
+    seconds = {step.key: step.cost / pace for step in asked.steps}
+    chains = longest_after(asked.steps, seconds)
+    laid = timetable(asked.steps, seconds, devices, chains if first == "longest" else None)
     took = time.perf_counter() - begin
-    end = max(planned, key=lambda step: laid.ends[step.key])
-    trainings = sum(step.function == "train" for step in planned)
-    return Laid(
-        trainings, len(planned), learned, kept, laid.work,
-        max(laid.work / devices, max(chains.values())), laid.length, laid.busy, planning, took,
-        end.label,
-    )  # fmt: skip
+    longest = max(chains.values())
+    last = max(asked.steps, key=lambda step: laid.ends[step.key]).label
+    return Laid(laid.work, longest, max(laid.work / devices, longest), laid.length, laid.busy, last, took)
 
 
 def many():
@@ -148,18 +147,18 @@ def many():
 
 
 def measure(quick: bool) -> list[Row]:
-    studies = many()[:2] if quick else many()
+    asked = ask(many()[:2] if quick else many())
     rows = []
     for first in ("plan", "longest"):
-        laid = lay(studies, first=first)
+        laid = lay(asked, first=first)
         order = "in the order of the plans" if first == "plan" else "what most waits for first"
         note = (
-            f"{laid.steps:,} steps; with a pace of {PACE:g} images a second assumed: {laid.length / 3600:,.0f} hours, "
-            f"at least {laid.least / 3600:,.0f}; {laid.busy:.0%} busy; planning {laid.planning_s:.1f} s, "
-            f"scheduling {laid.scheduling_s:.2f} s"
+            f"{len(asked.steps):,} steps; at an assumed {PACE:g} images a second {laid.length / 3600:,.0f} hours, at "
+            f"least {laid.least / 3600:,.0f}, {laid.busy:.0%} busy; planning {asked.planning_s:.1f} s, laying "
+            f"{laid.laying_s:.2f} s"
         )
-        what = f"{laid.trainings:,} trainings on {DEVICES} devices, {order}"
-        took, ratio = laid.planning_s + laid.scheduling_s, laid.length / laid.least
+        what = f"{asked.trainings:,} trainings on {DEVICES} devices, {order}"
+        took, ratio = asked.planning_s + laid.laying_s, laid.length / laid.least
         least = ("the least possible", None, ratio, "at most 1.05", ratio <= 1.05)
         rows.append(Row("schedule", what, took, *least, note=note))
     return rows
@@ -167,18 +166,27 @@ def measure(quick: bool) -> list[Row]:
 
 def details(pace: float, devices: int) -> None:
     """Print the figures of docs/scale.md."""
+    asked = ask(many())
+    print(f"{asked.trainings:,} trainings in {len(asked.steps):,} steps, planned in {asked.planning_s:.1f} s")
+    print(f"{asked.learned:,.0f} images learned from, {asked.kept / 1e12:.2f} TB kept")
+    sums: dict[str, float] = {}
+    for step in asked.steps:
+        sums[step.function] = sums.get(step.function, 0.0) + step.cost / pace / 3600
+    print("device-hours: " + ", ".join(f"{name} {hours:,.1f}" for name, hours in sums.items()))
     for first in ("plan", "longest"):
-        laid = lay(many(), pace=pace, devices=devices, first=first)
-        print(f"{first} first, {devices} devices at {pace:g} images a second")
-        for name, value in vars(laid).items():
-            print(f"  {name}: {value:,.2f}" if isinstance(value, float) else f"  {name}: {value}")
+        laid = lay(asked, pace=pace, devices=devices, first=first)
+        print(f"{first} first, {devices} devices at {pace:g} images a second: {laid}")
     for count in (1, 10, 100, 300, 1000):
-        laid = lay(many(), pace=pace, devices=count)
+        laid = lay(asked, pace=pace, devices=count)
         print(f"{count:>5} devices: {laid.length / 3600:>9,.0f} hours, busy {laid.busy:.1%}, the last: {laid.last}")
     for replicas in (3, 6, 12, 24):
-        one = study("resnet50", "real", replicas)
-        laid = lay([one], pace=pace, devices=devices)
-        print(f"{replicas:>3} replicas: {laid.trainings:,} trainings, {laid.work / 3600:,.0f} device-hours")
+        one = ask([study("resnet50", "real", replicas)])
+        hours = {"train": 0.0, "barrier": 0.0, "criticality": 0.0, "all": 0.0}
+        for step in one.steps:
+            for name in {step.function, "all"} & hours.keys():
+                hours[name] += step.cost / pace / 3600
+        shown = ", ".join(f"{name} {value:,.1f}" for name, value in hours.items())
+        print(f"{replicas:>3} replicas: {one.trainings:,} trainings; device-hours: {shown}; {one.planning_s:.1f} s")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bequest.study.planned import Planned
-from bequest.study.timetable import by_function, longest_after, timetable
+from bequest.study.timetable import longest_after, timetable
 
 
 def steps_of(**inputs):
@@ -47,13 +47,6 @@ def test_what_cannot_be_scheduled_is_refused():
         timetable(steps_of(a=""), {"a": 1}, 0)
     with pytest.raises(ValueError, match="in a circle"):
         timetable(steps_of(a="b", b="a"), {"a": 1, "b": 1}, 1)
-
-
-def test_sums_are_by_function():
-    steps = [
-        Planned(name, "", kind, cost, ()) for name, kind, cost in (("a", "t", 2.0), ("b", "i", 3.0), ("c", "t", 5.0))
-    ]
-    assert by_function(steps, lambda step: step.cost) == {"t": 7.0, "i": 3.0}
 
 
 @st.composite

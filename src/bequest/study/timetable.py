@@ -8,7 +8,7 @@ seconds give the same timetable.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bequest.study.planned import Planned
@@ -127,11 +127,3 @@ def longest_after(steps: Sequence[Planned], seconds: Mapping[str, float]) -> dic
             if key in longest:
                 longest[key] = max(longest[key], seconds[key] + longest[step.key])
     return longest
-
-
-def by_function(steps: Sequence[Planned], value: Callable[[Planned], float]) -> dict[str, float]:
-    """Sum something over steps, by their function."""
-    sums: dict[str, float] = {}
-    for step in steps:
-        sums[step.function] = sums.get(step.function, 0.0) + value(step)
-    return sums

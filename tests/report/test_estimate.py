@@ -29,7 +29,8 @@ def shown():
 
 
 def rows(shown):
-    return {line.split("  ")[0]: line.split()[-8:] for line in shown.file.getvalue().splitlines()}
+    lines = [line.split() for line in shown.file.getvalue().splitlines()]
+    return {words[0]: words for words in lines if words}
 
 
 def test_the_counts_need_no_calibration_and_nothing_is_written(tmp_path, shown):

@@ -29,9 +29,10 @@ class Sleeping(nn.Module):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_network_that_sleeps_takes_what_it_sleeps(name, optimizer):
     recipe = Recipe(optimizer=optimizer, mixup=0.2, augmentation="crop+flip", warmup=0.5)
+    model = Sleeping(0.02)
     before = torch.random.get_rng_state()
     found = pace(
-        Sleeping(0.02), recipe, task=task(name), size=8, classes=3, batch=4, shown=10, seconds=0.1
+        model, recipe, task=task(name), size=8, classes=3, batch=4, shown=10, seconds=0.1
     )  # fmt: skip
     assert found.learn >= 0.02 / 4
     assert found.measure >= 0.02 / 10

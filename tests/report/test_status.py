@@ -121,6 +121,17 @@ def test_a_run_that_ends_tomorrow_names_the_day(store):
     assert f" on {datetime.now():%d %b}" not in said and said.split()[-1].isalpha()
 
 
+def test_labels_and_messages_of_strangers_stay_on_their_line(store):
+    odd = Step("train", 1, {"odd": 1}, label="a\nb\u202ec\x1b[31m", cost=1.0)
+    write_plan(store.root, "trial", [odd])
+    store.fail(odd, {"message": "no\nmore"})
+    for shown, print_ in ((console(), print_standing), (console(), lambda folder, to: watch(folder, 60.0, to))):
+        print_(store.root, shown)
+        text = shown.file.getvalue()
+        assert "a b c [31m" in text and "no more" in text
+        assert "\x1b" not in text and "\u202e" not in text
+
+
 def test_durations_are_said_in_words():
     assert [duration(seconds) for seconds in (0.4, 89, 90, 3599, 5400, 172799, 172800)] == [
         "0 s", "89 s", "2 min", "60 min", "1.5 h", "48.0 h", "2.0 days",

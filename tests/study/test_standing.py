@@ -79,17 +79,28 @@ def test_the_longest_running_step_bounds_the_end(store, look):
         assert look().left == pytest.approx(60_000, rel=0.01)
 
 
-def test_a_result_that_goes_away_or_is_damaged_waits_again(store, look):
+def test_a_result_that_goes_away_waits_again_and_one_that_is_damaged_is_told(store, look):
     publish(store, STEPS[0], 5.0)
     assert states(look())[0] == "done"
     store.discard(STEPS[0])
     assert states(look())[0] == "waiting"
     publish(store, STEPS[1], 5.0)
     (store.open(STEPS[1]).folder / "provenance.json").write_text("{")
-    assert states(look())[1] == "waiting"
     publish(store, STEPS[2], 5.0)
     (store.open(STEPS[2]).folder / "manifest.json").unlink()
-    assert states(look())[2] == "waiting"
+    standing = look()
+    assert states(standing)[1:3] == ["damaged", "damaged"]
+    assert "provenance.json cannot be read" in standing.lines[1].note
+
+
+def test_looking_closely_finds_a_changed_byte(store, look):
+    (store.scratch(STEPS[0]) / "rows.txt").write_text("1 2 3")
+    publish(store, STEPS[0], 5.0)
+    (store.open(STEPS[0]).folder / "rows.txt").write_text("1 2 4")
+    assert states(look())[0] == "done"
+    closely = Looking(store.root, noted(STEPS), closely=True).look()
+    assert closely.lines[0].state == "damaged"
+    assert "rows.txt has changed since it was written" in closely.lines[0].note
 
 
 def test_the_failure_of_a_step_that_runs_again_is_not_shown(store, look):

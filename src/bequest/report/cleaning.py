@@ -92,7 +92,12 @@ def _show(place: Path, found: list[Leftover], console: Console) -> None:
     shown = Table("size", "what", "was", "folder", box=None)
     for one in found[:SHOWN]:
         name = one.folder.relative_to(place)
-        shown.add_row(size(one.bytes), one.kind, Text(one.label), Text(str(name), overflow="fold"))
+        shown.add_row(
+            size(one.bytes),
+            one.kind,
+            Text("".join(letter if letter.isprintable() else " " for letter in one.label)),
+            Text(str(name), overflow="fold"),
+        )
     console.print(shown)
     if len(found) > SHOWN:
         console.print(f"and {len(found) - SHOWN} smaller ones", highlight=False)

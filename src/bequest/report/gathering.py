@@ -38,7 +38,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
     Returns:
         The contents of the report.
     """
-    study = plan.study
+    study = plan.study.model_copy(update={"tensorboard": False})  # no result depends on it, nor does the page
     opened = {door: open_packed(store.open(step).folder) for door, step in plan.domains.items() if store.has(step)}
     source = None
     if study.source is not None:
@@ -49,7 +49,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         targets=tuple(study.targets),
         results=results(plan, store),
         source=source,
-        asked=dump(study.model_copy(update={"tensorboard": False})),  # no part of what was asked of the results
+        asked=dump(study),
         done=_facts(plan, store),
         sweep=_sweep(plan, store),
         runs=_runs(plan, store),

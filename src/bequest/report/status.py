@@ -22,8 +22,9 @@ COLOURS: dict[State, str] = {
     "done": "green",
     "failed": "bold red",
     "begun": "yellow",
+    "damaged": "bold red",
 }
-FIRST: tuple[State, ...] = ("running", "failed", "begun", "done", "waiting")  # where not all fit
+FIRST: tuple[State, ...] = ("running", "failed", "damaged", "begun", "done", "waiting")  # where not all fit
 AROUND = 8  # lines of a terminal that the table leaves free
 
 
@@ -60,7 +61,7 @@ def print_standing(folder: Path, console: Console | None = None) -> None:
         console: where to; standard output if left out.
     """
     console = console or Console(emoji=False)
-    standing = Looking(folder, steps_in(folder)).look()
+    standing = Looking(folder, steps_in(folder), closely=True).look()
     console.print(table(standing.lines))
     console.print(summary(standing), highlight=False, soft_wrap=True)
 
@@ -83,7 +84,11 @@ def watch(folder: Path, every: float, console: Console | None = None) -> None:
 def summary(standing: Standing) -> Text:
     """Say in a line how many steps are in which state, and when the end will be."""
     counts = [(state, standing.count(state)) for state in STATES]
-    words = [Text(f"{count} {state}", COLOURS[state]) for state, count in counts if count or state != "begun"]
+    words = [
+        Text(f"{count} {state}", COLOURS[state])
+        for state, count in counts
+        if count or state not in ("begun", "damaged")
+    ]
     said = Text(", ").join(words)
     if standing.going and standing.left is not None:
         end = datetime.now() + timedelta(seconds=standing.left)
@@ -103,11 +108,19 @@ def table(lines: Sequence[Line]) -> Table:
         shown.add_column(name, justify=how)  # type: ignore[arg-type] # one of its literals
     shown.add_column("MiB", justify="right")
     for line in lines:
-        state = {"running": f"running {line.share:.0%}", "failed": f"failed: {line.note}"}.get(line.state, line.state)
+        state = f"running {line.share:.0%}" if line.state == "running" else line.state
+        state += f": {_one_line(line.note)}" if line.note else ""
         taken = "" if line.seconds is None else f"{line.seconds:.1f}"
         left = duration(line.left) if line.state == "running" and line.left is not None else ""
         memory = "" if line.memory_mib is None else f"{line.memory_mib:,}"
-        words = (Text(line.step.label), Text(state, COLOURS[line.state]), taken, left, Text(line.device), memory)
+        words = (
+            Text(_one_line(line.step.label)),
+            Text(state, COLOURS[line.state]),
+            taken,
+            left,
+            Text(line.device),
+            memory,
+        )
         shown.add_row(*words)
     return shown
 
@@ -163,7 +176,7 @@ def _lines(folder: Path, every: float, console: Console) -> None:
                 continue
             seconds = f", {line.seconds:.1f} s" if line.state == "done" else ""
             note = f": {line.note}" if line.note else ""
-            _say(console, f"{line.step.label}: {line.state}{seconds}{note}")
+            _say(console, _one_line(f"{line.step.label}: {line.state}{seconds}{note}"))
         counts = ", ".join(f"{standing.count(state)} {state}" for state in STATES)
         if counts != told:
             told = counts
@@ -172,6 +185,11 @@ def _lines(folder: Path, every: float, console: Console) -> None:
         if _ended(standing, went):
             return
         time.sleep(every)
+
+
+def _one_line(text: str) -> str:
+    """Labels and messages hold what data hold: line breaks, letters that turn the line around."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _say(console: Console, text: str) -> None:

@@ -84,7 +84,7 @@ def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, A
 def dump(study: Study) -> str:
     """Write a study as YAML, with every default spelled out; `read_study` gives the same study back."""
     content = study.model_dump(mode="json", exclude_none=True)
-    for name in ("trust_pickle", "tensorboard", "left_out"):
+    for name in ("trust_pickle", "left_out"):
         if not content[name]:
             del content[name]
     if study.given:  # no arm is trained
@@ -93,6 +93,8 @@ def dump(study: Study) -> str:
             content["source"] = {"weights": str(study.source.weights)}
     elif any(study.arms.learning_rates.values()):
         del content["arms"]["recipe"]["learning_rate"]  # the sweep gives it, and a study that names both is refused
+    if not study.tensorboard:
+        del content["tensorboard"]
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 from bequest.study.planned import Planned
 from bequest.study.pulse import Pulse, heard
+from bequest.study.store import Artefact
 
-State = Literal["waiting", "running", "done", "failed", "begun"]
+State = Literal["waiting", "running", "done", "failed", "begun", "damaged"]
 SHOWN = {"seconds", "device", "peak_memory_mib"}  # of a provenance
 TELLING = 0.05  # from this share on, what a step did itself tells more than what others like it did
-STATES: tuple[State, ...] = ("waiting", "running", "done", "failed", "begun")
+STATES: tuple[State, ...] = ("waiting", "running", "done", "failed", "begun", "damaged")
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class Line:
 
     Attributes:
         step: the step.
-        state: `begun` is what an interrupted run left; it goes on from there.
+        state: `begun` is what an interrupted run left, which goes on from there; `damaged` a result that is made again.
         seconds: that it took, or has taken so far.
         left: seconds that it will probably still take; None where nobody can tell.
         device: where it ran or runs.
         memory_mib: peak memory of its process.
         share: of a running step that is done, 0..1.
-        note: the message of a failure.
+        note: the message of a failure, or what is damaged.
     """
 
     step: Planned
@@ -80,10 +81,12 @@ class Looking:
     Attributes:
         folder: the study's folder.
         steps: its steps.
+        closely: compare small files with their hashes, and large ones with their sizes.
     """
 
     folder: Path
     steps: Sequence[Planned]
+    closely: bool = False
     _known: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def look(self) -> Standing:
@@ -97,9 +100,12 @@ class Looking:
         return Standing(tuple(lines), heard(self.folder), _left(lines, paces))
 
     def _line(self, step: Planned, there: dict[str, set[str]]) -> Line:
-        if step.key in there["steps"] and (record := self._record(step.key)):
-            taken, memory = float(record["seconds"]), int(record["peak_memory_mib"])
-            return Line(step, "done", taken, 0.0, str(record["device"]), memory, 1.0)
+        damage = ""
+        if step.key in there["steps"]:
+            record, damage = self._record(step.key)
+            if record:
+                taken, memory = float(record["seconds"]), int(record["peak_memory_mib"])
+                return Line(step, "done", taken, 0.0, str(record["device"]), memory, 1.0)
         if step.key in there["partial"]:
             sign = heard(self.folder / "partial" / step.key)
             if sign and sign.alive():
@@ -108,20 +114,23 @@ class Looking:
                 return Line(step, "running", taken, None, where, sign.memory_mib, sign.share)
         if step.key in there["failed"]:
             return Line(step, "failed", note=_message(self.folder / "failed" / step.key / "failure.json"))
+        if damage:
+            return Line(step, "damaged", note=damage)
         return Line(step, "begun" if step.key in there["partial"] else "waiting")
 
-    def _record(self, key: str) -> dict[str, Any] | None:
+    def _record(self, key: str) -> tuple[dict[str, Any] | None, str]:
+        """The provenance of a result, or what is wrong with the result."""
         if key not in self._known:
             place = self.folder / "steps" / key
+            damage = Artefact(place).intact(quickly=True) if self.closely else None
             try:
                 record = json.loads((place / "provenance.json").read_text(encoding="utf-8"))
-                whole = (place / "manifest.json").is_file() and SHOWN <= record.keys()
-            except (OSError, ValueError, AttributeError):
-                return None  # damaged: the next run finds that too, and makes it again
-            if not whole:
-                return None
+                if damage or not (place / "manifest.json").is_file() or not SHOWN <= record.keys():
+                    return None, damage or f"{place} is not whole"
+            except (OSError, ValueError, AttributeError) as error:
+                return None, damage or f"{place / 'provenance.json'} cannot be read: {error}"
             self._known[key] = record
-        return self._known[key]
+        return self._known[key], ""
 
 
 def _names(folder: Path) -> Iterator[str]:
@@ -167,7 +176,7 @@ def _left(lines: Sequence[Line], paces: dict[str, float]) -> float | None:
     parts = [
         line.left if line.state == "running" else _expected(line.step, paces)
         for line in lines
-        if line.state in {"running", "waiting", "begun"}
+        if line.state in {"running", "waiting", "begun", "damaged"}
     ]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):

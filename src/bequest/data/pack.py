@@ -31,6 +31,7 @@ from bequest.data.source import SPLITS, Record, Source, Split, Target
 FORMAT = 1
 AHEAD = 4  # images a worker that may wait to be written; bounds the memory
 MOST_PIXELS = 4096  # a side; above this a typing error is likelier than an intent
+NO_TARGET = -100  # PyTorch's mark for a token that is no target
 MOST_BROKEN = 0.01  # chosen: of all images; beyond it something is wrong with the set, not with a file
 
 
@@ -41,7 +42,7 @@ class Packed:
     Attributes:
         pixels: uint8 [n, size, size, 3], memory-mapped, read-only.
         targets: int64 [n], index of the class; with several labels an image float32 [n, classes], 0 (absent), 1
-            (present) or NaN (missing).
+            (present) or NaN (missing); of texts without classes their tokens int64 [n, tokens], -100 for padding.
         groups: name of the group of each image.
         names: name of each image.
         splits: "train", "validation" or "test" for each image.
@@ -68,7 +69,7 @@ class Packed:
     @property
     def multilabel(self) -> bool:
         """Whether an image may have several labels, or none."""
-        return self.targets.ndim == 2
+        return self.targets.is_floating_point()
 
     def indices(self, split: str) -> Tensor:
         """List the images of a split.
@@ -187,7 +188,7 @@ def open_packed(folder: Path) -> Packed:
         raise ValueError(f"{folder / 'index.json'} is damaged ({error}); pack the images again") from error
     if index.get("format") != FORMAT:
         raise ValueError(f"{folder} has format {index.get('format')}, this version reads {FORMAT}; pack it again")
-    most = len(classes) - 1 if target_tensor.ndim == 1 else 1
+    most = max(len(classes) - 1, 0) if target_tensor.ndim == 1 else 1
     known = target_tensor[~target_tensor.isnan()]
     if not all(side in SPLITS for side in splits) or not all((known >= 0) & (known <= most)):
         raise ValueError(f"{folder / 'index.json'} has an unknown class or split; pack the images again")
@@ -196,6 +197,7 @@ def open_packed(folder: Path) -> Packed:
         texts, tokens = tuple(index.get("texts", ())), load_file(folder / arrays)
         if any(len(one) != len(records) for one in (texts, *tokens.values())):
             raise ValueError(f"{folder / arrays} and index.json hold other numbers of texts; pack the texts again")
+        target_tensor = target_tensor if classes else _next_tokens(tokens)
         nothing = np.zeros((len(records), 0, 0, 3), np.uint8)
         return Packed(nothing, target_tensor, groups, names, splits, classes, made, domain, texts=texts, tokens=tokens)
     try:
@@ -218,6 +220,11 @@ def _target_tensor(targets: list[Target], classes: int) -> Tensor:
     if any(len(row) != classes for row in rows):
         raise ValueError(f"an image has not one target for each of {classes} classes")
     return torch.tensor(rows, dtype=torch.float32)
+
+
+def _next_tokens(tokens: Mapping[str, Tensor]) -> Tensor:
+    said = tokens["input_ids"].long()
+    return said.masked_fill(tokens["attention_mask"] == 0, NO_TARGET) if "attention_mask" in tokens else said
 
 
 def _write_header(file: IO[bytes], n: int, size: int) -> None:

@@ -54,7 +54,8 @@ class Source:
 
     Attributes:
         name: the door it came through, as "emoji:line".
-        classes: names of the classes; a record's target is an index into them, or a number for each.
+        classes: names of the classes; a record's target is an index into them, or a number for each. None for texts
+            that have no classes: what is to be said are the texts themselves.
         records: the images in a fixed order.
         attribution: who made the pictures, and the licence.
         files: every file that is read to draw the images, in a fixed order.

@@ -44,7 +44,7 @@ class Target(Part):
     data: str
     """A domain, as in `emoji:line` or `folder:DIR`."""
     task: Asked = "auto"
-    """`classification` or `multilabel`; `auto` takes what the targets are made for."""
+    """`classification`, `multilabel` or `language-modelling`; `auto` takes what the data have targets for."""
     shots: int | None = Field(default=None, ge=1, le=1_000_000)
     """Training images a class; all of them if left out."""
     calibration: str | None = None

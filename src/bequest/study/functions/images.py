@@ -22,6 +22,7 @@ from bequest.study.store import Artefact
 from bequest.training.shuffling import Shuffle, ShuffledBatches
 
 EVALUATION_BATCH = 256
+MOST_TOKENS = 4096  # in a batch of language, whose outputs are a number for each token and word of the vocabulary
 IN_MEMORY = 4 * 2**30  # bytes of training images that are read whole; more of them stay in their arrays
 
 
@@ -80,7 +81,8 @@ def evaluation_batches(packed: Packed, split: str, arguments: Mapping[str, Any],
     """Give the images of a split in fixed order, normalised, without augmentation."""
     indices = chosen(packed, split, arguments)
     normalise = (tuple(arguments["mean"]), tuple(arguments["std"]))
-    return batches(packed, indices, batch_size=size or EVALUATION_BATCH, normalise=normalise)
+    most = EVALUATION_BATCH if packed.classes else max(1, MOST_TOKENS // packed.targets.shape[1])
+    return batches(packed, indices, batch_size=size or most, normalise=normalise)
 
 
 def task_of(arguments: Mapping[str, Any]) -> Task:

@@ -3,8 +3,8 @@
 The twin is written plainly, as Meta-Dataset's grid: 11 positions x 11 sigmas x 10 draws, weights put together and a
 full forward pass over all examples for each. For a ResNet-18 that takes hours; so random cells of it are timed and
 multiplied. Ours takes a quarter of an hour there; so three modules, of the beginning, the middle and the end, are
-searched, and compared with the cells of those three. On a small network the whole of it runs, and mu is compared: ours may be lower (it looks between the points
-of the grid), and never higher by more than 2 percent.
+searched, and compared with the cells of those three. On a small network the whole of it runs, and mu is compared: ours
+may be lower (it looks between the points of the grid), and never higher by more than 2 percent.
 """
 
 from __future__ import annotations

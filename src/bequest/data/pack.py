@@ -10,6 +10,7 @@ warning; more than `MOST_BROKEN` of all, and nothing is packed: one error names 
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import warnings
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bequest.data.decode import PLAIN, Reduction
 from bequest.data.inside import shortened
 from bequest.data.source import SPLITS, Record, Source, Split, Target
 
@@ -93,6 +95,7 @@ def pack(
     folder: Path,
     *,
     size: int,
+    reduction: Reduction = PLAIN,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
@@ -102,6 +105,7 @@ def pack(
         source: what to draw.
         folder: where to; created if missing. Not atomic: write to a scratch folder and move that.
         size: pixels a side.
+        reduction: how pixels are reduced to it; has no say where pictures are drawn at any size.
         workers: threads; None takes as many as there are processors. They pay for files and fonts, where Pillow
             releases the lock of Python; resvg does not, and processes were no faster for a thousand emoji (measured).
         progress: called with (images done, all images) after each image.
@@ -128,7 +132,7 @@ def pack(
     with (folder / "pixels.npy").open("wb") as file:
         _write_header(file, n, size)
         start = file.tell()
-        for done, image in enumerate(_drawn(source.records, size, workers or os.cpu_count() or 1)):
+        for done, image in enumerate(_drawn(source.records, size, reduction, workers or os.cpu_count() or 1)):
             record = source.records[done]
             if isinstance(image, ValueError):
                 left_out.append((record.name, str(image)))
@@ -242,13 +246,15 @@ def _check_left_out(source: Source, left_out: list[tuple[str, str]]) -> None:
     warnings.warn(f"{told} and are left out: {reasons}", stacklevel=3)
 
 
-def _drawn(records: tuple[Record, ...], size: int, workers: int) -> Iterator[NDArray[np.uint8] | ValueError]:
+def _drawn(
+    records: tuple[Record, ...], size: int, reduction: Reduction, workers: int
+) -> Iterator[NDArray[np.uint8] | ValueError]:
     # Images come back in the order of the records, whatever the number of workers.
     waiting: list[Future[NDArray[np.uint8] | ValueError]] = []
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:
             for record in records:
-                waiting.append(pool.submit(_draw, record, size))
+                waiting.append(pool.submit(_draw, record, size, reduction))
                 if len(waiting) >= AHEAD * workers:
                     yield waiting.pop(0).result()
             while waiting:
@@ -258,9 +264,10 @@ def _drawn(records: tuple[Record, ...], size: int, workers: int) -> Iterator[NDA
                 future.cancel()
 
 
-def _draw(record: Record, size: int) -> NDArray[np.uint8] | ValueError:
+def _draw(record: Record, size: int, reduction: Reduction) -> NDArray[np.uint8] | ValueError:
     assert record.draw is not None
+    takes = reduction != PLAIN and "reduction" in inspect.signature(record.draw).parameters
     try:
-        return record.draw(size)
+        return record.draw(size, reduction=reduction) if takes else record.draw(size)
     except ValueError as error:  # what a damaged image gives; anything else is a mistake in the code and stops here
         return error

@@ -209,6 +209,9 @@ class Trainings:
             places["model"] = self.study.model
             return make("texts", arguments, {}, f"tokenise {domain.name}", len(domain.records) / 100, places)
         arguments["size"] = self.study.size
+        # what is not said does not enter the key, so that what was drawn before is found
+        arguments |= {"interpolation": self.study.interpolation} if self.study.interpolation != "lanczos" else {}
+        arguments |= {"crop": self.study.crop} if self.study.crop != 1 else {}
         return make("images", arguments, {}, f"draw {domain.name}", len(domain.records) / 10, places)
 
     def _pretrain(self) -> Step | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bequest.data.batches import Batches, Stored, batches, take_shots, to_tensor, to_tokens
 from bequest.data.calibration import with_calibration
+from bequest.data.decode import Reduction
 from bequest.data.doors import open_source
 from bequest.data.pack import Packed, open_packed, pack
 from bequest.data.pack_texts import pack_texts
@@ -31,8 +32,8 @@ def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefa
 
     Args:
         folder: gets the array and its index.
-        arguments: `door`, maybe `calibration`, another door, and `size` in pixels; `content` (a hash of what is read)
-            is only there for the key.
+        arguments: `door`, maybe `calibration`, another door, `size` in pixels, and maybe `interpolation` and `crop`;
+            `content` (a hash of what is read) is only there for the key.
         inputs: none.
         context: workers, progress.
     """
@@ -43,6 +44,7 @@ def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefa
         source,
         folder,
         size=arguments["size"],
+        reduction=Reduction(arguments.get("interpolation", "lanczos"), arguments.get("crop", 1.0)),
         workers=context.workers,
         progress=lambda done, all_: context.tell(done / all_),
     )

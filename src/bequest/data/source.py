@@ -36,8 +36,8 @@ class Record:
         group: what it must share a side of the split with.
         target: index of its class; or, with several labels an image, 0 (absent), 1 (present) or None (missing) for
             each class.
-        draw: gives the image as uint8 [size, size, 3] for a size in pixels, and takes a `reduction` (see `decode`) where
-            it reduces pixels; safe to call from threads. None for a text.
+        draw: gives the image as uint8 [size, size, 3] for a size in pixels; where it reduces pixels it takes a
+            `reduction` (see `decode`). Safe to call from threads. None for a text.
         split: "train", "validation" or "test".
         text: what there is to read; None for an image.
     """

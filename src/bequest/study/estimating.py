@@ -68,7 +68,7 @@ def works(plan: Plan, steps: Sequence[Step]) -> list[Work]:
     def weight(step: Step) -> int:
         classes = plan.classes[_door(step)]
         if classes not in weights:
-            state = open_model(plan.study.model, classes=classes).state_dict()
+            state = open_model(plan.study.model, classes=classes or None).state_dict()
             weights[classes] = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
         return weights[classes]
 

@@ -90,13 +90,15 @@ def summary(standing: Standing) -> Text:
         if count or state not in ("begun", "damaged")
     ]
     said = Text(", ").join(words)
+    if standing.count("done") == len(standing.lines):
+        return said
     if standing.going and standing.left is not None:
         end = datetime.now() + timedelta(seconds=standing.left)
         day = f" on {end:%d %b}" if end.date() > datetime.now().date() else ""
         said.append(f"; about {duration(standing.left)} left, until {end:%H:%M}{day}")
     elif standing.going:
         said.append("; estimating")
-    elif standing.count("done") < len(standing.lines):
+    else:
         said.append("; no run works in this folder now")
     return said
 

@@ -1,8 +1,9 @@
 """How fast are two checkpoints compared without a network, beside reading the same files with `cat` into nothing?
 
-Two checkpoints in shards, 8 GB each (1 GB in all with --quick), shaped like a decoder: `bequest compare A B` as a command of
-its own, its start and its report included. Before each run the files are put out of the page cache, as checkpoints
-larger than the memory never are in it; a second row has them cached. Peak memory is that of the whole command.
+Two checkpoints in shards, 8 GB each (1 GB in all with --quick), shaped like a decoder: `bequest compare A B` as a
+command of its own, its start and its report included. Before each run the files are put out of the page cache, as
+checkpoints larger than the memory never are in it; a second row has them cached. Peak memory is that of the whole
+command.
 """
 
 from __future__ import annotations

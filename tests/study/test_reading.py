@@ -231,7 +231,8 @@ def test_an_unknown_augmentation_is_named_with_its_line(write):
         ("{finetune: [0.1]}", "randinit is not named; give all arms equally many learning rates"),
         ("{finetune: [0.1, 0.1], randinit: [0.1, 0.2]}", "finetune names 0.1 twice"),
         ("{finetune: [0.1, 0.10000001], randinit: [0.1, 0.2]}", "finetune names 0.1 twice"),
-        ("{finetune: [0.1], randinit: [.nan]}", "above 0 and at most 100"),
+        ("{finetune: [0.1], randinit: [.nan]}", "input should be a finite number"),
+        ("{finetune: [0.1], randinit: [0]}", "above 0 and at most 100"),
     ],
 )
 def test_learning_rates_that_make_no_fair_sweep(write, rates, said):

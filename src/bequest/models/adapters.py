@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,8 +125,11 @@ def read_adapter(folder: str | Path) -> Adapter:
     try:
         said = json.loads((folder / CONFIG).read_bytes())
         kind, alpha, base = said["peft_type"], said.get("lora_alpha", 8), said.get("base_model_name_or_path") or ""
+        _check_numbers([alpha, *dict(said.get("alpha_pattern") or {}).values()])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{folder / CONFIG} is not what PEFT writes: it needs peft_type and lora_alpha") from error
+        raise ValueError(
+            f"{folder / CONFIG} is not what PEFT writes: it needs peft_type and lora_alpha, a number"
+        ) from error
     if kind != "LORA":
         raise ValueError(f"{folder} is an adapter of the kind {kind}; only LORA can be merged")
     file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
@@ -191,11 +194,18 @@ def base_of(adapter: Adapter) -> Path:
         ) from error
 
 
+def _check_numbers(values: Iterable[object]) -> None:
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        raise TypeError("alpha is a number")
+
+
 def _low_rank(file: Path, layer: str, found: Mapping[str, Tensor], said: Mapping[str, Any], alpha: float) -> LowRank:
     embedding = "embedding_A" in found
     a, b = (found.get(f"embedding_{part}" if embedding else part) for part in "AB")
     if a is None or b is None:
         raise ValueError(f"{file} is damaged: {layer} has only one of its two matrices")
+    if not a.numel():
+        raise ValueError(f"{file} is damaged: {layer} has an empty matrix")
     for pattern, own in (said.get("alpha_pattern") or {}).items():
         if layer == pattern or layer.endswith(f".{pattern}") or _matches(pattern, layer):
             alpha = own

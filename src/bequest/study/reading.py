@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from bequest.data.doors import with_absolute_place
+from bequest.data.inside import impossible
 from bequest.models.packages import package_path
 from bequest.study.options import usual
 from bequest.study.spec import Study
@@ -140,6 +141,8 @@ def _with_absolute_places(study: Study, folder: Path) -> Study:
 
 def _place(folder: Path, path: Path) -> Path:
     """A path as seen from the folder of the study file, or inside an installed package."""
+    if impossible(str(path)):
+        raise BadStudy(f"no file of weights can be called {str(path)[:80]!r}, {len(str(path)):,} characters")
     try:
         return (folder / package_path(str(path))).resolve()
     except (FileNotFoundError, ValueError) as error:

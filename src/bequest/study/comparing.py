@@ -6,6 +6,7 @@ last weights of an arm, and nothing is trained. The study file that comes of it 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,8 @@ def comparison(
     for path in [*files, *([base] if base else [])]:
         if not path.exists():
             raise BadStudy(f"{path}: no such file of weights")
+        if str(path.resolve()) != os.fsencode(path.resolve()).decode(errors="replace"):
+            raise BadStudy(f"{path}: the name of this file or a folder above it is not UTF-8; rename it")
     target = {"data": data} | ({"calibration": calibration} if calibration else {})
     content: dict[str, Any] = {
         "name": _allowed(name) or "comparison",

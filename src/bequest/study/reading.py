@@ -197,6 +197,8 @@ def _override(content: dict[str, Any], override: str) -> tuple[Location, str]:
     """Put a change into the content; give its key path and how it is shown."""
     key, equals, value = override.partition("=")
     parts = key.split(".")
+    if key.encode(errors="replace").decode() != key:
+        raise BadStudy(f"the change {override[:80]!r} has bytes that are no text in UTF-8")
     if not equals or not all(parts):
         raise BadStudy(f"`{override}`: a change is written key.path=value, as in barrier.points=11")
     if parts[0] in _fields_at(["analyses"]):  # barrier.points is short for analyses.barrier.points

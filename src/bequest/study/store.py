@@ -62,11 +62,11 @@ class Artefact:
         try:
             manifest: dict[str, dict[str, Any]] = self.json("manifest")
             expected = {name: (str(entry["sha256"]), int(entry["bytes"])) for name, entry in manifest.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
             return f"{self.folder / 'manifest.json'} cannot be read: {error}"
         for name, (digest, size) in expected.items():
             file = self.folder / name
-            if not file.is_file():
+            if not os.path.isfile(file):  # noqa: PTH113 - pathlib's raises for a name that is too long
                 return f"{file} is missing"
             changed = file.stat().st_size != size
             unread = quickly and size > MEGABYTE and name not in read

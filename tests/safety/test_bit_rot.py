@@ -3,26 +3,10 @@
 import json
 import shutil
 
-import polars as pl
 import pytest
-from typer.testing import CliRunner
 
-from bequest.cli import app
 from bequest.study.store import MEGABYTE
 
-STUDY = """\
-name: digits
-model: fixup_resnet8
-size: 16
-source: {data: [fonts], recipe: {epochs: 1, batch_size: 64}}
-targets: {hand: {data: digits, shots: 2}}
-arms:
-  replicas: 1
-  same_init: false
-  learning_rates: {finetune: [0.01], randinit: [0.02]}
-  recipe: {epochs: 1, batch_size: 10, warmup: 0}
-analyses: {learning_curves: , mistakes: , similarity: {batch_size: 64}}
-"""
 KINDS = {  # a file of each kind, and in which step's folder it lies
     "rows.parquet": "learning_curves-*",
     "run.json": "train-*",
@@ -53,32 +37,9 @@ DAMAGE = {
 }
 
 
-@pytest.fixture(scope="module")
-def bequest():
-    def run(*words):
-        ran = CliRunner().invoke(app, [str(word) for word in words])
-        assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exception
-        return ran
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory, bequest):
-    folder = tmp_path_factory.mktemp("sound") / "digits"
-    (folder.parent / "s.yaml").write_text(STUDY)
-    ran = bequest("run", folder.parent / "s.yaml", "--folder", folder)
-    assert ran.exit_code == 0, ran.output
-    return folder
-
-
 @pytest.fixture
 def folder(sound, tmp_path):
     return shutil.copytree(sound, tmp_path / "digits")
-
-
-def tables(folder):
-    return {path.parent.name: pl.read_parquet(path) for path in sorted((folder / "steps").glob("*/rows.parquet"))}
 
 
 def one(folder, kind):
@@ -90,7 +51,7 @@ def lines_about(output, path):
 
 
 @pytest.mark.parametrize("turn", [0, 1])
-def test_every_kind_of_file_is_found_named_and_made_again(turn, sound, folder, bequest):
+def test_every_kind_of_file_is_found_named_and_made_again(turn, sound, folder, bequest, tables):
     broken, steps = [], set()
     for number, kind in enumerate(sorted(KINDS, reverse=bool(turn))):
         found = sorted((folder / "steps").glob(f"{KINDS[kind]}/{kind}"))

@@ -107,8 +107,8 @@ def _written(source: Source) -> Source:
     except UnicodeEncodeError:
         records = tuple(replace(record, name=_text(record.name)) for record in source.records)
         classes = tuple(map(_text, source.classes))
-        text = {"name": _text(source.name), "attribution": _text(source.attribution)}
-        return replace(source, classes=classes, records=records, **text)  # type: ignore[arg-type] # of one dict
+        name, attribution = _text(source.name), _text(source.attribution)
+        return replace(source, name=name, classes=classes, records=records, attribution=attribution)
     return source
 
 

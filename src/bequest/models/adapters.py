@@ -205,8 +205,8 @@ def _low_rank(file: Path, layer: str, found: Mapping[str, Tensor], said: Mapping
     a, b = (found.get(f"embedding_{part}" if embedding else part) for part in "AB")
     if a is None or b is None:
         raise ValueError(f"{file} is damaged: {layer} has only one of its two matrices")
-    if not a.numel():
-        raise ValueError(f"{file} is damaged: {layer} has an empty matrix")
+    if not a.numel() or a.dim() < 2:
+        raise ValueError(f"{file} is damaged: {layer} of this adapter has an empty matrix, or one of a single axis")
     for pattern, own in (said.get("alpha_pattern") or {}).items():
         if layer == pattern or layer.endswith(f".{pattern}") or _matches(pattern, layer):
             alpha = own

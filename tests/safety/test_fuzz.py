@@ -47,5 +47,5 @@ def test_errors_of_others_and_damage_that_is_not_found_are_finds(tmp_path):
 
         tally, folder = fuzz.Tally(), tmp_path / f"{number}"
         folder.mkdir()
-        fuzz.attempt(known.Reader({"a": b""}, "a", fail, None), b"", folder, tally)
+        fuzz.attempt(known.Reader({"victim.x": b""}, "victim.x", fail, None), b"", folder, tally)
         assert len(tally.finds) == 1 and not tally.refused

@@ -209,9 +209,18 @@ def _plainly(debug: bool) -> Iterator[None]:
     except (ValueError, LookupError, OSError, ImportError, RuntimeError) as error:
         if debug:
             raise
+        from bequest.study.visible import one_line
+
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"bequest: {message}", file=sys.stderr)
+        print(f"bequest: {one_line(message)}", file=sys.stderr)
         raise typer.Exit(2) from None
+    except Exception as error:
+        if debug:
+            raise
+        from bequest.study.visible import one_line
+
+        print(f"bequest: {type(error).__name__}: {one_line(error)}; --debug shows where it happened", file=sys.stderr)
+        raise typer.Exit(70) from None  # not the input, as far as we know: a mistake in Bequest
 
 
 def _examples() -> Path:

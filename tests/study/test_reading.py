@@ -129,6 +129,11 @@ def test_a_folder_is_not_a_study_file(tmp_path):
         ),
         ('name: a\n"x\\ny": 3\n', "unknown key `x y`"),
         ("1: 2\n" + GOOD, "study.yaml:1: `1` is 1"),
+        (GOOD + 'title: "\\ud800"\n', "study.yaml:15: half of a character"),
+        ('"\\udfff": 1\n' + GOOD, "study.yaml:1: half of a character"),
+        (GOOD + "mean: [.nan, 0, 0]\n", "study.yaml:15: `mean.0` is nan: input should be a finite number"),
+        (GOOD + "std: [0.5, 0, 0.5]\n", "study.yaml:15: `std.1` is 0: input should be greater than 0"),
+        (GOOD.replace('data: ["emoji:color"]', 'weights: "a\\0b"'), "no file of weights can be called 'a\\x00b'"),
     ],
 )
 def test_what_is_no_study_is_told_in_one_line_and_at_once(tmp_path, text, said):
@@ -190,6 +195,7 @@ def test_changes_override_and_barrier_points_is_short_for_the_whole_path(write):
 def test_a_wrong_change_is_named(write):
     assert "unknown key `arms.replica`" in complaint(write(GOOD), "arms.replica=2")
     assert "key.path=value" in complaint(write(GOOD), "arms.replicas")
+    assert "bytes that are no text in UTF-8" in complaint(write(GOOD), "arms.\udce9=2")
 
 
 @pytest.mark.parametrize("analyses", ["", "analyses:\n", "analyses: {}\n"])
@@ -231,7 +237,8 @@ def test_an_unknown_augmentation_is_named_with_its_line(write):
         ("{finetune: [0.1]}", "randinit is not named; give all arms equally many learning rates"),
         ("{finetune: [0.1, 0.1], randinit: [0.1, 0.2]}", "finetune names 0.1 twice"),
         ("{finetune: [0.1, 0.10000001], randinit: [0.1, 0.2]}", "finetune names 0.1 twice"),
-        ("{finetune: [0.1], randinit: [.nan]}", "above 0 and at most 100"),
+        ("{finetune: [0.1], randinit: [.nan]}", "input should be a finite number"),
+        ("{finetune: [0.1], randinit: [0]}", "above 0 and at most 100"),
     ],
 )
 def test_learning_rates_that_make_no_fair_sweep(write, rates, said):

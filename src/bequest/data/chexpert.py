@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 
 from bequest.data.decode import Fit, draw_file
-from bequest.data.inside import check_present, inside
+from bequest.data.inside import LONGEST_PATH, check_inside, check_present, inside
 from bequest.data.source import Record, Source, Split
 from bequest.data.splits import SHARES, split_groups
 
@@ -33,6 +33,7 @@ Uncertain = Literal["paper", "u-ones", "u-zeros", "u-ignore"]
 TASKS = ("Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion")
 PAPER_ONES = frozenset({"Edema", "Atelectasis"})
 REPEATED = frozenset({"Cardiomegaly", "Consolidation"})  # the paper shows these train rows twice
+PATH = re.compile(r"(?:^|/)((?:train|valid)/(?:[^/]+/)*?(patient\d+)/.+)$")
 PAPER_ROWS, PAPER_SEED = 50_000, 1234
 ATTRIBUTION = "CheXpert by Irvin et al. (2019), Stanford University School of Medicine; see its research use agreement"
 
@@ -129,13 +130,15 @@ def _read(folder: Path, name: str, uncertain: Uncertain) -> list[_Row]:
     path = folder / name
     if not path.is_file():
         raise FileNotFoundError(f"the list {path} is missing; write chexpert:DIR, DIR holding train.csv and valid.csv")
+    check_inside(folder, path, str(folder))
     rows = []
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [column for column in ("Path", "Frontal/Lateral", *TASKS) if column not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path} has no column {', '.join(missing)}; is it the CSV of CheXpert?")
         try:
+            header = reader.fieldnames or ()
+            missing = [column for column in ("Path", "Frontal/Lateral", *TASKS) if column not in header]
+            if missing:
+                raise ValueError(f"{path} has no column {', '.join(missing)}; is it the CSV of CheXpert?")
             for fields in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in fields or None in fields.values():  # a cut line would count as healthy
@@ -151,9 +154,12 @@ def _read(folder: Path, name: str, uncertain: Uncertain) -> list[_Row]:
 def _row(folder: Path, fields: Mapping[str, str | None], where: str, uncertain: Uncertain) -> _Row:
     written = fields["Path"] or ""
     # The lists say CheXpert-v1.0-small/train/...; what the folder is called here does not matter.
-    found = re.search(r"(?:^|/)((?:train|valid)/(?:[^/]+/)*?(patient\d+)/.+)$", written)
+    # Longer ones are no paths, and the search would take their square.
+    found = re.search(PATH, written) if len(written) <= LONGEST_PATH else None
     if not found:
-        raise ValueError(f"{where}: {written!r} is not .../train/patientNUMBER/... or .../valid/patientNUMBER/...")
+        raise ValueError(
+            f"{where}: {written[:200]!r} is not .../train/patientNUMBER/... or .../valid/patientNUMBER/..."
+        )
     targets = []
     for task in TASKS:
         try:

@@ -17,9 +17,10 @@ import numpy as np
 
 from bequest.data.copies import without_copies
 from bequest.data.decode import draw_file
-from bequest.data.inside import check_present, inside
+from bequest.data.inside import check_inside, check_present, inside
 from bequest.data.source import Record, Source, Split, file_digest
 from bequest.data.splits import split_groups
+from bequest.data.table import LONGEST_NUMBER
 
 SUBSAMPLE_SEED = 2020  # the paper's
 ATTRIBUTION = "DomainNet by Peng et al. (2019), for research; see its fair-use notice"
@@ -106,6 +107,7 @@ def _read_list(root: Path, domain: str, split: Split, names: dict[int, str]) -> 
         hint = f"did you mean {near[0]!r}? " if near else ""
         there = f"{hint}There: {', '.join(known)}" if known else "write domainnet:DIR/DOMAIN, DIR holding the lists"
         raise FileNotFoundError(f"the list {path} is missing; {there}")
+    check_inside(root, path, str(root))
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if not line.strip():
@@ -113,8 +115,8 @@ def _read_list(root: Path, domain: str, split: Split, names: dict[int, str]) -> 
         where = f"{path}:{number}"
         entry, _, label = line.strip().rpartition(" ")
         parts = entry.split("/")
-        if not label.isdecimal() or len(parts) < 3:
-            raise ValueError(f"{where}: {line!r} is not DOMAIN/CLASS/FILE and a class number")
+        if not label.isdecimal() or len(label) > LONGEST_NUMBER or len(parts) < 3:
+            raise ValueError(f"{where}: {line[:200]!r} is not DOMAIN/CLASS/FILE and a class number")
         found.append((entry, inside(root, entry, where), int(label), split))
         target, shown = int(label), parts[-2]
         if names.setdefault(target, shown) != shown:

@@ -20,6 +20,7 @@ from bequest.data.emoji import open_emoji
 from bequest.data.emoji_names import open_emoji_names
 from bequest.data.folder import open_folder
 from bequest.data.hub import open_hub
+from bequest.data.inside import impossible
 from bequest.data.listed import open_listed
 from bequest.data.options import read_options, split_door
 from bequest.data.source import Source
@@ -70,7 +71,9 @@ def open_source(door: str) -> Source:
         written, opener = PLACES[kind]
         if not place:
             raise ValueError(f"the data {door!r} names no {_noun(written)}; write {kind}:{written}")
-        source = opener(Path(place), **read_options(opener, options, door))
+        if impossible(place):
+            raise ValueError(f"no {_noun(written)} can be called {place[:80]!r}, {len(place):,} characters: {kind}")
+        source = _written(opener(Path(place), **read_options(opener, options, door)))
         return replace(source, name=f"{source.name}?{options}") if options else source
     known = [*DOORS, *(f"{name}:{written}" for name, (written, _) in PLACES.items())]
     near = get_close_matches(door, known, n=1) or get_close_matches(kind, list(PLACES), n=1)
@@ -89,11 +92,28 @@ def with_absolute_place(door: str, folder: Path) -> str:
         The door with an absolute path; as it was if it has none, or names something that is no path.
     """
     kind, place, options = split_door(door)
-    if door in DOORS or kind not in PLACES or not place:
+    if door in DOORS or kind not in PLACES or not place or impossible(place):
         return door
     if kind == "hub" and not (folder / place).is_dir():
         return door  # a name in the cache
     return f"{kind}:{(folder / place).resolve()}" + (f"?{options}" if options else "")
+
+
+def _written(source: Source) -> Source:
+    """Give names that can be written: of a file whose name is not UTF-8 they hold bytes that are no characters."""
+    names = [source.name, source.attribution, *source.classes, *(record.name for record in source.records)]
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        records = tuple(replace(record, name=_text(record.name)) for record in source.records)
+        classes = tuple(map(_text, source.classes))
+        name, attribution = _text(source.name), _text(source.attribution)
+        return replace(source, name=name, classes=classes, records=records, attribution=attribution)
+    return source
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _noun(written: str) -> str:

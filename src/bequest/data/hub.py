@@ -16,7 +16,7 @@ from pathlib import Path
 from bequest.data.assemble import Example, assemble
 from bequest.data.decode import Fit
 from bequest.data.folder import open_folder
-from bequest.data.inside import check_inside, check_present
+from bequest.data.inside import check_inside, check_present, inside
 from bequest.data.listed import LABELS, list_examples
 from bequest.data.source import Source, Split
 from bequest.data.table import SIDES, in_order, read_table, single_labels
@@ -51,7 +51,7 @@ def open_hub(
             it, or a file cannot be read.
     """
     root, bound = _find(place)
-    root = root / config if config else root
+    root = inside(root, config, f"config={config}", bound=bound) if config else root
     if not root.is_dir():
         raise FileNotFoundError(f"{place} has no folder {config}; config is a folder below it")
     name, shown = f"hub:{place.name}", f"Images from the data set {place.name}"
@@ -62,7 +62,9 @@ def open_hub(
 
         _check_one_configuration(root, shards)
         given = [side_of(root, shard) for shard in shards]
-        return open_parquet(root, shards, given, name=name, attribution=shown, image=image, label=label, fit=fit)
+        return open_parquet(
+            root, shards, given, name=name, attribution=shown, image=image, label=label, fit=fit, bound=bound
+        )
     if image:
         raise ValueError(f"{root} holds no Parquet; leave image={image} out")
     shards = _files(root, bound, ".tar")
@@ -70,7 +72,7 @@ def open_hub(
         from bequest.data.shards import open_shards
 
         given = [side_of(root, shard) for shard in shards]
-        return open_shards(root, shards, given, name=name, attribution=shown, label=label, fit=fit)
+        return open_shards(root, shards, given, name=name, attribution=shown, label=label, fit=fit, bound=bound)
     if _files(root, bound, ".arrow"):
         raise ValueError(f"{root} was written by save_to_disk; write it with to_parquet instead")
     if list(root.rglob("*.tar.gz")):

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 SHOWN = 10  # chosen: names in a message before "and so many more"
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes that Linux takes for a name and for a path
 
 
 def inside(root: Path, entry: str, where: str, *, bound: Path | None = None) -> Path:
@@ -30,13 +31,22 @@ def inside(root: Path, entry: str, where: str, *, bound: Path | None = None) -> 
     Raises:
         ValueError: if it is empty, absolute, goes up, or is a link to outside of the bound.
     """
-    if not entry or "\0" in entry or ".." in re.split(r"[\\/]", entry) or entry[0] in "/\\" or Path(entry).drive:
-        raise ValueError(
-            f"{where}: {entry!r} is no path inside of {root}; write it relative to that folder, without .."
-        )
+    up = ".." in re.split(r"[\\/]", entry)
+    if not entry or up or entry[0] in "/\\" or Path(entry).drive or impossible(entry):
+        shown = repr(entry) if len(entry) <= LONGEST_NAME else f"{entry[:40]!r}… ({len(entry):,} characters)"
+        raise ValueError(f"{where}: {shown} is no path inside of {root}; write it relative to that folder, without ..")
     path = root / entry
     check_inside(bound or root, path, where)
     return path
+
+
+def impossible(path: str) -> bool:
+    """Tell whether no file can be called so: too long, or with a zero character or half of one."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        return True
+    return b"\0" in encoded or len(encoded) > LONGEST_PATH or max(map(len, encoded.split(b"/"))) > LONGEST_NAME
 
 
 def check_inside(root: Path, path: Path, where: str) -> None:

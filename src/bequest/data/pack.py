@@ -23,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -183,12 +184,14 @@ def open_packed(folder: Path) -> Packed:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is not a packed set of images: {name} is missing; pack it again")
     try:
-        index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        size, classes, records = int(index["size"]), tuple(index["classes"]), index["records"]
+        index: dict[str, Any] = dict(json.loads((folder / "index.json").read_text(encoding="utf-8")))
+        size, classes, records = int(index["size"]), tuple(map(str, index["classes"])), index["records"]
         names, groups, targets, splits = [list(column) for column in zip(*records, strict=True)]
         target_tensor = _target_tensor(targets, len(classes))
         left_out = tuple((str(name), str(why)) for name, why in index.get("left_out", ()))
-    except (ValueError, KeyError, TypeError) as error:
+        made, domain = str(index["attribution"]), str(index["domain"])
+        texts = tuple(map(str, index.get("texts", ())))
+    except (ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:  # RuntimeError: torch's, and depth
         raise ValueError(f"{folder / 'index.json'} is damaged ({error}); pack the images again") from error
     if index.get("format") != FORMAT:
         raise ValueError(f"{folder} has format {index.get('format')}, this version reads {FORMAT}; pack it again")
@@ -196,17 +199,19 @@ def open_packed(folder: Path) -> Packed:
     known = target_tensor[~target_tensor.isnan()]
     if not all(side in SPLITS for side in splits) or not all((known >= 0) & (known <= most)):
         raise ValueError(f"{folder / 'index.json'} has an unknown class or split; pack the images again")
-    made, domain = str(index["attribution"]), str(index["domain"])
     if arrays == "tokens.safetensors":
-        texts, tokens = tuple(index.get("texts", ())), load_file(folder / arrays)
-        if any(len(one) != len(records) for one in (texts, *tokens.values())):
+        try:
+            tokens = load_file(folder / arrays)
+        except SafetensorError as error:
+            raise ValueError(f"{folder / arrays} is damaged ({error}); pack the texts again") from error
+        if len(texts) != len(records) or any(one.ndim != 2 or len(one) != len(records) for one in tokens.values()):
             raise ValueError(f"{folder / arrays} and index.json hold other numbers of texts; pack the texts again")
         target_tensor = target_tensor if classes else _next_tokens(tokens)
         nothing = np.zeros((len(records), 0, 0, 3), np.uint8)
         return Packed(nothing, target_tensor, groups, names, splits, classes, made, domain, texts=texts, tokens=tokens)
     try:
-        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="r")
+    except Exception as error:  # numpy evaluates the header, and damaged ones fail in any way
         raise ValueError(f"{folder / 'pixels.npy'} is damaged ({error}); pack the images again") from error
     expected = (len(records), size, size, 3)
     if pixels.shape != expected or pixels.dtype != np.uint8:

@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 
 from bequest.data.assemble import Example, assemble
 from bequest.data.decode import PLAIN, Fit, Reduction, draw_bytes
-from bequest.data.inside import shortened
+from bequest.data.inside import check_inside, shortened
 from bequest.data.listed import LABELS
 from bequest.data.source import Source, Split, Target
 from bequest.data.table import in_order
 
+MOST_TEXT = 1_000_000  # chosen: characters of the README that are looked at
 BLOCK = 256  # chosen: rows that are read at once, 40 MB of images of 150 kB
+_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what polars says of damaged bytes
 _READING = Lock()  # threads that draw neighbours share a block instead of reading it twice
 
 
@@ -43,6 +45,7 @@ def open_parquet(
     image: str | None = None,
     label: str | None = None,
     fit: Fit = "crop",
+    bound: Path | None = None,
 ) -> Source:
     """Open shards of Parquet.
 
@@ -55,6 +58,7 @@ def open_parquet(
         image: column of the images; None takes the only one that holds bytes.
         label: column of the classes; None looks for label, class, target, category.
         fit: see `draw_file`.
+        bound: see `inside`.
 
     Returns:
         The source. Rows with the class -1, which is how a hidden label is written, are left out with a warning.
@@ -64,7 +68,7 @@ def open_parquet(
     """
     schema = _schema(shards[0])
     images, labels = _image_column(shards[0], schema, image), _label_column(shards[0], schema, label)
-    names = _class_names(root, shards[0], labels)
+    names = _class_names(root, bound or root, shards[0], labels)
     found: list[Example] = []
     words: list[list[str]] = []
     hidden = 0
@@ -111,7 +115,7 @@ def _block(path: Path, column: str, number: int) -> list[bytes | None]:
         bytes_of = bytes_of.struct.field("bytes")
     try:
         frame = pl.scan_parquet(path, glob=False).select(bytes_of.alias("bytes")).slice(number * BLOCK, BLOCK).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _BROKEN as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}; fetch it again") from None
     return frame["bytes"].to_list()
 
@@ -134,14 +138,14 @@ def _digests(path: Path, column: str, size: int, changed: int) -> tuple[str, ...
 def _column(path: Path, column: str) -> list[Any]:
     try:
         return pl.scan_parquet(path, glob=False).select(column).collect()[column].to_list()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _BROKEN as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}; fetch it again") from None
 
 
 def _schema(path: Path) -> pl.Schema:
     try:
         return pl.Schema(pl.read_parquet_schema(path))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _BROKEN as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}; fetch it again") from None
 
 
@@ -171,26 +175,44 @@ def _label_column(path: Path, schema: pl.Schema, asked: str | None) -> str:
     return str(found[0])
 
 
-def _class_names(root: Path, shard: Path, column: str) -> tuple[str, ...]:
+def _class_names(root: Path, bound: Path, shard: Path, column: str) -> tuple[str, ...]:
     try:
         features = json.loads(pl.read_parquet_metadata(shard)["huggingface"])["info"]["features"]
         found = features[column].get("names") or features[column]["feature"]["names"]
-        return tuple(str(name) for name in found)
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return _names_of_readme(root, column)
+        return _texts(found)
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return _names_of_readme(root, bound, column)
 
 
-def _names_of_readme(root: Path, column: str) -> tuple[str, ...]:
+def _names_of_readme(root: Path, bound: Path, column: str) -> tuple[str, ...]:
     readme = root / "README.md"
-    parts = readme.read_text(encoding="utf-8", errors="replace").split("\n---", 1) if readme.is_file() else [""]
+    if not readme.is_file():
+        return ()
+    check_inside(bound, readme, str(root))
+    with readme.open(encoding="utf-8", errors="replace") as file:
+        header = file.read(MOST_TEXT).split("\n---", 1)[0]
     try:
-        described = yaml.safe_load(parts[0].removeprefix("---"))["dataset_info"]
+        described = yaml.load(header.removeprefix("---"), _Plain)["dataset_info"]
         one = described[0] if isinstance(described, list) else described
         kind = next(feature["dtype"] for feature in one["features"] if feature["name"] == column)
         names = kind["class_label"]["names"]
-        return tuple(str(names[key]) for key in sorted(names, key=int))
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, IndexError, StopIteration):
+        return _texts([names[key] for key in sorted(names, key=int)])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, IndexError, StopIteration, RecursionError):
         return ()
+
+
+class _Plain(yaml.SafeLoader):
+    """Reads YAML without aliases: a kilobyte of them can stand for gigabytes."""
+
+    def fetch_alias(self) -> None:
+        raise yaml.YAMLError("aliases are not read")
+
+
+def _texts(names: Sequence[Any]) -> tuple[str, ...]:
+    """Take names that are text or numbers; anything else is a TypeError."""
+    if isinstance(names, str) or not all(isinstance(name, str | int | float) for name in names):
+        raise TypeError("names are texts")
+    return tuple(str(name) for name in names)
 
 
 def _word(value: Any, names: tuple[str, ...], where: str) -> str:

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from bequest.data.assemble import Example, assemble
 from bequest.data.decode import ENDINGS, PLAIN, Fit, Reduction, draw_bytes
+from bequest.data.inside import check_inside
 from bequest.data.listed import LABELS
 from bequest.data.source import Source, Split, Target
-from bequest.data.table import in_order
+from bequest.data.table import LONGEST_NUMBER, in_order
 
 MOST_TEXT = 1_000_000  # chosen: bytes of a label; a longer one is something else
+MOST_BYTES = 2**28  # chosen: bytes of an image; the largest that is decoded needs 192 MB without any compression
 
 
 @dataclass
@@ -44,6 +46,7 @@ def open_shards(
     attribution: str,
     label: str | None = None,
     fit: Fit = "crop",
+    bound: Path | None = None,
 ) -> Source:
     """Open shards of WebDataset.
 
@@ -56,6 +59,7 @@ def open_shards(
         label: ending of the file, or field of the JSON, with the class; None takes `.cls`, then a field label, class,
             target or category.
         fit: see `draw_file`.
+        bound: see `inside`.
 
     Returns:
         The source.
@@ -63,7 +67,7 @@ def open_shards(
     Raises:
         ValueError: if a shard is damaged, or an example has no image or no class.
     """
-    names = _class_names(root)
+    names = _class_names(root, bound or root)
     found, words = [], []
     for shard, side in zip(shards, given, strict=True):
         shown = shard.relative_to(root).as_posix()
@@ -73,7 +77,8 @@ def open_shards(
             if sample.image is None:
                 raise ValueError(f"{where} has no image; the endings that are read: {', '.join(sorted(ENDINGS))}")
             word = _label(sample, label, where)
-            words.append(names[int(word)] if word.isdecimal() and int(word) < len(names) else word)
+            counted = word.isdecimal() and len(word) <= LONGEST_NUMBER
+            words.append(names[int(word)] if counted and int(word) < len(names) else word)
             digest = hashlib.sha256(_read(shard, *sample.image)).hexdigest()
             draw = partial(_draw, shard, sample.image, f"{shard}/{sample.key}", fit=fit)
             found.append((where, digest, side, draw))
@@ -103,6 +108,8 @@ def _samples(path: Path, size: int, changed: int) -> tuple[_Sample, ...]:
         if last in ENDINGS:
             if samples[-1].image is not None:
                 raise ValueError(f"{path} has two images, or the same name twice, in {key}; one image an example")
+            if length > MOST_BYTES:
+                raise ValueError(f"{path} has an image of {length:,} bytes in {key}; {MOST_BYTES:,} are the most")
             samples[-1].image = (offset, length)
         elif length <= MOST_TEXT:
             samples[-1].texts[ending.lower()] = _read(path, offset, length).decode("utf-8", errors="replace")
@@ -110,13 +117,17 @@ def _samples(path: Path, size: int, changed: int) -> tuple[_Sample, ...]:
 
 
 def _members(path: Path) -> Iterator[tuple[str, int, int]]:
+    last = -1
     try:
         with tarfile.open(path, mode="r:") as archive:
             for member in archive:
+                if member.size < 0 or member.offset_data <= last:  # else Python's reader goes round in circles
+                    raise tarfile.ReadError("its members do not follow each other")
+                last = member.offset_data
                 if member.isreg() and not member.issparse():  # links and devices are passed over
                     yield member.name, member.offset_data, member.size
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a .tar: {error}; fetch it again") from None
+    except Exception as error:  # damaged bytes make the reader stumble in any way
+        raise ValueError(f"{path} cannot be read as a .tar: {error or type(error).__name__}; fetch it again") from None
 
 
 def _read(path: Path, offset: int, length: int) -> bytes:
@@ -138,7 +149,7 @@ def _label(sample: _Sample, asked: str | None, where: str) -> str:
             return texts[ending].strip()
     try:
         fields = json.loads(texts.get("json", "{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}.json: {error}") from None
     for name in (asked,) if asked else LABELS:
         if isinstance(fields, dict) and isinstance(fields.get(name), str | int):
@@ -147,6 +158,12 @@ def _label(sample: _Sample, asked: str | None, where: str) -> str:
     raise ValueError(f"{where} has no class; say label=NAME with one of: {there or '(there is only the image)'}")
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
+def _class_names(root: Path, bound: Path) -> tuple[str, ...]:
     path = root / "classnames.txt"
-    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+    if not path.is_file():
+        return ()
+    check_inside(bound, path, str(root))
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8 (byte {error.start:,}); save it as UTF-8") from None

@@ -19,6 +19,7 @@ SIDES: Mapping[str, Split] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+LONGEST_NUMBER = 100  # chosen: digits of a class; Python reads no more than 4,300
 YES_NO = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "": None, "nan": None}
 
 
@@ -207,7 +208,7 @@ def sides(table: Table, column: str | None) -> list[Split | None]:
 
 def in_order(names: set[str]) -> tuple[str, ...]:
     """Sort names of classes, numbers as numbers."""
-    if all(name.isdecimal() for name in names):
+    if all(name.isdecimal() and len(name) <= LONGEST_NUMBER for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
@@ -240,7 +241,11 @@ def _read_json(path: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
             continue
         try:
             fields = json.loads(line)
-        except ValueError as error:
+            if "\\u" in line:  # half of a character can be written this way, and nowhere else
+                json.dumps(fields, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{path}:{number}: half of a character (\\ud800 to \\udfff); mend the line") from None
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}:{number}: {error}") from None
         if not isinstance(fields, dict):
             raise ValueError(f"{path}:{number}: not an object in braces")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from bequest.weights.naming import aligned
 
 CONFIG = "adapter_config.json"
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
+MOST_ALPHA = 1e9  # chosen: far above any that is used
 _PART = re.compile(r"(?P<layer>.+)\.lora_(?P<part>embedding_A|embedding_B|A|B|magnitude_vector)(\.default)?(\.weight)?")
 
 
@@ -125,8 +126,11 @@ def read_adapter(folder: str | Path) -> Adapter:
     try:
         said = json.loads((folder / CONFIG).read_bytes())
         kind, alpha, base = said["peft_type"], said.get("lora_alpha", 8), said.get("base_model_name_or_path") or ""
+        _check_numbers([alpha, *dict(said.get("alpha_pattern") or {}).values()])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{folder / CONFIG} is not what PEFT writes: it needs peft_type and lora_alpha") from error
+        raise ValueError(
+            f"{folder / CONFIG} is not what PEFT writes: it needs peft_type and lora_alpha, a number"
+        ) from error
     if kind != "LORA":
         raise ValueError(f"{folder} is an adapter of the kind {kind}; only LORA can be merged")
     file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
@@ -191,11 +195,18 @@ def base_of(adapter: Adapter) -> Path:
         ) from error
 
 
+def _check_numbers(values: Iterable[object]) -> None:
+    if not all(isinstance(value, int | float) and abs(value) < MOST_ALPHA for value in values):  # NaN is not below
+        raise TypeError("alpha is a number")
+
+
 def _low_rank(file: Path, layer: str, found: Mapping[str, Tensor], said: Mapping[str, Any], alpha: float) -> LowRank:
     embedding = "embedding_A" in found
     a, b = (found.get(f"embedding_{part}" if embedding else part) for part in "AB")
     if a is None or b is None:
         raise ValueError(f"{file} is damaged: {layer} has only one of its two matrices")
+    if not a.numel() or a.dim() < 2:
+        raise ValueError(f"{file} is damaged: {layer} of this adapter has an empty matrix, or one of a single axis")
     for pattern, own in (said.get("alpha_pattern") or {}).items():
         if layer == pattern or layer.endswith(f".{pattern}") or _matches(pattern, layer):
             alpha = own

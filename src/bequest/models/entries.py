@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MOST_AXES = 64  # more than torch can work with
 LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _DTYPES = {
     "F64": torch.float64,
@@ -113,11 +114,11 @@ def safetensors_entries(path: Path) -> dict[str, Entry]:
         if len(start) < 8 or length > min(there - 8, LONGEST_HEADER):
             raise ValueError(f"{path} is damaged or cut short: its header ends behind the end of the file")
         try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            found = {name: _entry(path, name, said, 8 + length, there) for name, said in header.items()}
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, AttributeError) as error:
+            header = dict(json.loads(file.read(length)))
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is damaged or cut short: its header is not JSON of names and places") from error
+    header.pop("__metadata__", None)
+    found = {name: _entry(path, name, said, 8 + length, there) for name, said in header.items()}
     end = 8 + length
     for name, entry in sorted(found.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
         if entry.offset != end:
@@ -131,8 +132,10 @@ def safetensors_entries(path: Path) -> dict[str, Entry]:
 def _entry(path: Path, name: str, said: Any, data: int, there: int) -> Entry:
     try:
         kind, shape, (begin, end) = said["dtype"], said["shape"], said["data_offsets"]
-        if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
+        if not all(type(n) is int and 0 <= n < 2**63 for n in (*shape, begin, end)) or len(shape) > MOST_AXES:
             raise ValueError("no sizes")
+        if type(kind) is not str or math.prod(n or 1 for n in shape) >= 2**63:
+            raise ValueError("no type, or more places than can be counted")
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is damaged or cut short: its header does not say where {name} is") from error
     if kind not in _DTYPES:

@@ -23,7 +23,8 @@ def fit_weights(model: nn.Module, weights: Weights, *, except_head: bool = False
         except_head: leave the head out of the check.
 
     Raises:
-        ValueError: names up to three tensors that are missing, unknown or of another shape, and the way out.
+        ValueError: names up to three tensors that are missing, unknown or of another shape, or one without
+            floating-point numbers, and the way out.
     """
     own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
     head = _head_keys(model, own.keys() | weights.keys()) if except_head else set()
@@ -51,6 +52,12 @@ def fit_weights(model: nn.Module, weights: Weights, *, except_head: bool = False
             else "open the model that the weights were saved from"
         )
         raise ValueError(f"{len(wrong)} tensors do not fit: {'; '.join(shapes)}. {way_out}")
+    for name, tensor in weights.items():
+        if name in own and name not in head and own[name].is_floating_point() and not tensor.is_floating_point():
+            raise ValueError(
+                f"{name} has numbers of type {_kind(tensor)}, the model needs floating-point ones: are the weights "
+                "quantised? Save them as float where they were made"
+            )
 
 
 def transfer(pretrained: Weights, model: nn.Module) -> dict[str, Tensor]:
@@ -180,6 +187,10 @@ def _trunk(model: nn.Module) -> str:
 def _some(word: str, names: list[str]) -> str:
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return f"{len(names)} {word}" + (f" ({shown})" if names else "")
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _shape(tensor: Tensor) -> str:

@@ -43,12 +43,12 @@ def hf_model(name: str, classes: int | None, options: Mapping[str, Any]) -> nn.M
     """
     transformers = load_transformers()
     folder = hf_folder(name)
-    if "auto_map" in (folder / "config.json").read_text(encoding="utf-8"):
+    if "auto_map" in (folder / "config.json").read_text(encoding="utf-8", errors="replace"):
         raise ValueError(f"hf:{name} wants to run code that lies beside it (auto_map in its config.json): not opened")
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder / 'config.json'} cannot be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # transformers takes what it finds there for what it should be
+        raise ValueError(f"{folder / 'config.json'} cannot be read: {_first_line(error)}") from error
     for key, value in options.items():
         setattr(config, key, value)
     if classes is not None:
@@ -58,10 +58,17 @@ def hf_model(name: str, classes: int | None, options: Mapping[str, Any]) -> nn.M
     kind = _kind(transformers, config, name, classes)
     if kind == "SequenceClassification" and getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = 0  # decoders look for the last token that is not padding
-    with quiet(transformers):
-        model = getattr(transformers, f"AutoModelFor{kind}").from_config(config, dtype=torch.float32)
+    try:
+        with quiet(transformers):
+            model = getattr(transformers, f"AutoModelFor{kind}").from_config(config, dtype=torch.float32)
+    except Exception as error:  # likewise
+        raise ValueError(f"no network can be built from {folder / 'config.json'}: {_first_line(error)}") from error
     assert isinstance(model, nn.Module)
     return model.train()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def hf_folder(name: str) -> Path:

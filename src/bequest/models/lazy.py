@@ -17,6 +17,7 @@ from bequest.models.pickles import PICKLED, pickled_weights
 from bequest.models.reading_ahead import read_ahead
 from bequest.weights.naming import unwrapped
 
+LONGEST_NAME = 255  # characters of a file's name
 Step = Callable[[Tensor | None], Tensor]
 
 
@@ -182,8 +183,8 @@ def _shards(index: Path, nest: str | None, trust: bool) -> dict[str, Entry | Ten
         raise ValueError(f"{index} is not an index of shards: it needs a weight_map of tensor to file") from error
     places: dict[str, Entry | Tensor] = {}
     for shard in sorted(set(where.values())):
-        if shard == ".." or Path(shard).name != shard:
-            raise ValueError(f"{index} names the shard {shard!r}, which is outside its folder: not read")
+        if shard == ".." or Path(shard).name != shard or len(shard) > LONGEST_NAME:
+            raise ValueError(f"{index} names the shard {shard[:80]!r}, which is outside its folder: not read")
         if not (index.parent / shard).is_file():
             raise FileNotFoundError(f"the shard {shard} that {index} names is missing")
         tensors = _one(index.parent / shard, nest, trust)

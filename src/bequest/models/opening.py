@@ -6,6 +6,7 @@ import ast
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,6 +156,8 @@ def _function(name: str) -> Callable[..., object]:
             f"{', '.join(BUILT_IN)}; others are timm:NAME, torchvision:NAME, hf:FOLDER_OR_NAME, and a function of "
             "your own, as package.module:function"
         )
+    if module.split(".")[0] in sys.stdlib_module_names:  # os.system is a function too
+        raise ValueError(f"{name!r} is a part of Python, and no model; name a function of your own package")
     try:
         found: object = importlib.import_module(module)
         for part in attribute.split("."):

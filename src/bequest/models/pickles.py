@@ -100,9 +100,9 @@ def _unpickle(path: Path, *, place: str = "cpu", mapped: bool = False, trust: bo
             f"{path} {said}. It was not run. If you trust the file, open it where it was made and save its "
             "state_dict() as .safetensors; or say trust_pickle=True (--trust-pickle), which runs it"
         ) from error
-    except OSError:
-        raise
     except Exception as error:  # damaged bytes make the reader stumble in any way
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a place before the file's beginning
+            raise
         raise ValueError(f"{path} is damaged or not a file of weights: {_first_line(error)}") from error
 
 

@@ -25,6 +25,7 @@ from bequest.report.page import write_report
 from bequest.report.tables import number
 from bequest.study.provenance import provenance
 from bequest.study.store import told, write_whole
+from bequest.study.visible import one_line
 from bequest.study.weights_alone import Alone, measure_weights
 
 
@@ -64,7 +65,7 @@ def compare_weights(
         write_whole(folder / "comparison.json", json.dumps(about, indent=1))
         write_report(_contents(files, base, folder, made, about), folder / "report.html")
     _print(console, made)
-    console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    console.print(one_line(f"report: {folder / 'report.html'}"), markup=False, highlight=False, soft_wrap=True)
     return made
 
 
@@ -121,4 +122,4 @@ def _print(console: Console, made: Alone) -> None:
         table.add_row(str(a), str(b), *(number(values.get(name)) for name in columns))
     console.print(table)
     for what, why in made.left_out:
-        console.print(f"left out: {what}: {why}", markup=False, highlight=False, soft_wrap=True)
+        console.print(one_line(f"left out: {what}: {why}"), markup=False, highlight=False, soft_wrap=True)

@@ -5,6 +5,7 @@ Reads what is there and says what is missing: a report of a study with failed st
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from bequest.study.reading import dump
 from bequest.study.step import Step
 from bequest.study.store import Store
 
+# large files that the report shows something of; checkpoints are not among them
+READ = ("rows.parquet", "pixels.npy", "tokens.safetensors", "arrays.safetensors", "predictions.safetensors")
 LANGUAGE = "error is the share of tokens that were not the likeliest; the perplexity is exp(loss)"
 SHOWN_MISTAKES = 8  # pictures a group and target; two rows of four on a phone
 
@@ -40,6 +43,9 @@ def gather(plan: Plan, store: Store) -> ReportInput:
     Returns:
         The contents of the report.
     """
+    for step in plan.steps():
+        if store.open(step).folder.is_dir():  # without a manifest it is damaged, too
+            store.checked(step, *READ)
     study = plan.study.model_copy(update={"tensorboard": False})  # no result depends on it, nor does the page
     opened = {door: open_packed(store.open(step).folder) for door, step in plan.domains.items() if store.has(step)}
     source = None
@@ -59,7 +65,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         shuffled=tuple(_shuffled(plan, store)),
         mistakes=tuple(_mistakes(plan, store, opened)),
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
-        repeat=(f"bequest run {store.root / 'study.yaml'} --folder {store.root}",),
+        repeat=(shlex.join(["bequest", "run", str(store.root / "study.yaml"), "--folder", str(store.root)]),),
         failures=failures(plan, store),
         left_out=tuple(study.left_out.items()),
     )
@@ -70,7 +76,7 @@ def results(plan: Plan, store: Store) -> dict[str, pl.DataFrame]:
     found: dict[str, list[pl.DataFrame]] = {}
     for (analysis, _), step in plan.measured.items():
         if store.has(step):
-            found.setdefault(analysis, []).append(store.checked(step).rows())
+            found.setdefault(analysis, []).append(store.checked(step, "rows.parquet").rows())
     return {name: pl.concat(frames, how="diagonal_relaxed") for name, frames in found.items()}
 
 

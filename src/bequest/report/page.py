@@ -21,6 +21,7 @@ from bequest.report.tables import frame_table
 from bequest.report.terms import terms
 from bequest.report.verdicts import slots
 from bequest.report.wording import interval, parted, tally, typeset
+from bequest.study.visible import visible, visible_values
 
 
 def write_report(report: ReportInput, path: str | Path) -> Path:
@@ -65,7 +66,7 @@ def render(report: ReportInput) -> str:
         room.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js", "page.html.j2")
     )
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     environment.filters["typeset"] = typeset
     environment.filters["parted"] = parted
@@ -90,13 +91,18 @@ def render(report: ReportInput) -> str:
         "grid": grid(report.pictures),
         "strips": strips(report.shuffled),
         "groups": mistake_groups(report.mistakes),
-        "specs": script_json({chart.key: chart.spec for chart in charts if chart.spec}),
+        "specs": script_json({chart.key: visible_values(chart.spec) for chart in charts if chart.spec}),
         "policy": policy([text for text in (vega, script) if text], [style]),
         "vega": vega,
         "script": script,
         "style": style,
     }
     return environment.from_string(template).render(shown)
+
+
+def _shown(value: Any) -> Any:
+    """What a place of the template gets: text of data has its harmful characters as numbers, markup is ours."""
+    return visible(value) if type(value) is str else value
 
 
 def _yaml(asked: Any) -> str:

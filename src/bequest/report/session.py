@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bequest.report.gathering import failures, gather, results
+from bequest.report.gathering import READ, failures, gather, results
 from bequest.report.headline import headlines
 from bequest.report.page import write_report
 from bequest.report.verdicts import slots
@@ -25,6 +25,7 @@ from bequest.study.reading import dump, read_study
 from bequest.study.spec import Study
 from bequest.study.step import Context, Function, Step
 from bequest.study.store import Artefact, Store, told, write_whole
+from bequest.study.visible import one_line, visible
 from bequest.training.event_files import kinds
 
 REPORT_VERSION = 3  # raised when the page changes, so that old reports are written again
@@ -52,6 +53,7 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
         write_whole(folder / "study.yaml", dump(study))
         write_plan(folder, study.name, steps)
         functions = FUNCTIONS | {"report": Function(_writer(made, store), REPORT_VERSION, tolerant=("",))}
+        _discard_damaged(made, last, store, console)
         to_do = [step for step in steps if not store.has(step)]
         with progress(console, to_do) as watcher:
             outcome = run(steps, functions, store, context, watcher)
@@ -60,7 +62,7 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
         else:  # an older page must not pass for the report of this run
             (folder / "report.html").unlink(missing_ok=True)
     for label, message in outcome.failed.items():
-        console.print(f"failed: {label}: {message}", markup=False, soft_wrap=True)
+        console.print(f"failed: {one_line(label)}: {one_line(message)}", markup=False, soft_wrap=True)
     seconds = sum(outcome.done.values())
     console.print(
         f"{len(outcome.done)} steps done in {seconds:.0f} s, {len(outcome.there)} were there, "
@@ -68,7 +70,7 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
         highlight=False,
     )
     if store.has(last):
-        console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+        console.print(one_line(f"report: {folder / 'report.html'}"), markup=False, highlight=False, soft_wrap=True)
     return len(outcome.failed) + len(outcome.left_out)
 
 
@@ -99,7 +101,7 @@ def print_results(place: Path) -> None:
         console.print(heading)
         why = [f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts]
         for sentence in why or [slot.note]:
-            console.print(Padding(Text(sentence), (0, 0, 0, 4)))
+            console.print(Padding(Text(visible(sentence)), (0, 0, 0, 4)))
 
 
 def write_again(place: Path) -> None:
@@ -107,7 +109,8 @@ def write_again(place: Path) -> None:
     made, store = _open(place)
     with told(store.root):
         write_report(gather(made, store), store.root / "report.html")
-    Console(emoji=False).print(f"report: {store.root / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    said = one_line(f"report: {store.root / 'report.html'}")
+    Console(emoji=False).print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def _open(place: Path) -> tuple[Plan, Store]:
@@ -115,7 +118,7 @@ def _open(place: Path) -> tuple[Plan, Store]:
         raise FileNotFoundError(
             f"{place}: no study here; name the folder that `bequest run` wrote, as in studies/emoji"
         )
-    return plan(read_study(place / "study.yaml")), Store(place)
+    return plan(read_study(place / "study.yaml")), Store(place, look=True)
 
 
 def _report_step(made: Plan) -> Step:
@@ -129,6 +132,17 @@ def _report_step(made: Plan) -> Step:
     return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=("",))
 
 
+def _discard_damaged(made: Plan, last: Step, store: Store, console: Console) -> None:
+    """Find the damage that no step finds: of the report, and, if it is to be written, of all that it reads."""
+    for step in (last, *made.steps()):
+        if damage := store.damage(step, quickly=step is not last, read=READ):
+            said = one_line(f"{damage}; {step.label} is done again")
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
+            store.discard(step)
+        if store.has(last):
+            break
+
+
 def _writer(made: Plan, store: Store) -> Any:
     def write(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
         write_report(gather(made, store), folder / "report.html")
@@ -139,7 +153,7 @@ def _writer(made: Plan, store: Store) -> Any:
 def _put_in_place(artefact: Artefact, folder: Path) -> None:
     text = (artefact.folder / "report.html").read_text(encoding="utf-8")
     place = folder / "report.html"
-    if not place.is_file() or place.read_text(encoding="utf-8") != text:
+    if not place.is_file() or place.read_bytes() != text.encode():
         write_whole(place, text)
 
 

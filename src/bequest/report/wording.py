@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bequest.report.verdicts import Slot
+from bequest.study.visible import visible
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -30,7 +31,7 @@ def typeset(text: str) -> Markup:
     """
     from markupsafe import Markup, escape
 
-    signed = re.sub(r"(?<![\w.)])-(?=\d)", MINUS, text)
+    signed = re.sub(r"(?<![\w.)])-(?=\d)", MINUS, visible(text))
     pieces = re.split(r"`([^`]+)`", signed)
     return Markup("").join(  # every other piece stood between backticks
         Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(pieces)

@@ -6,6 +6,7 @@ last weights of an arm, and nothing is trained. The study file that comes of it 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def comparison(
         base: the weights that all of them started from.
         calibration: the door of the images to refit BatchNorm on; then all images of `data` are measured.
         size: images are size x size pixels; None: as the published weights of the model want them, else 64.
-        name: of the study.
+        name: of the study, or of its folder: what a name of a study cannot hold becomes a dash.
         changes: to the study, as `key.path=value`.
         trust_pickle: run what pickled files want to run.
 
@@ -56,9 +57,11 @@ def comparison(
     for path in [*files, *([base] if base else [])]:
         if not path.exists():
             raise BadStudy(f"{path}: no such file of weights")
+        if str(path.resolve()) != os.fsencode(path.resolve()).decode(errors="replace"):
+            raise BadStudy(f"{path}: the name of this file or a folder above it is not UTF-8; rename it")
     target = {"data": data} | ({"calibration": calibration} if calibration else {})
     content: dict[str, Any] = {
-        "name": name,
+        "name": _allowed(name) or "comparison",
         "title": f"How alike are {_listed([path.name for path in files])}?",
         "model": model,
         "given": {called: str(path.resolve()) for called, path in zip(names_of(files), files, strict=True)},
@@ -92,15 +95,22 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(shown)[:180]
 
 
+def _allowed(name: str) -> str:
+    """What of a name a study can hold."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:60]
+
+
 def names_of(files: Sequence[Path]) -> list[str]:
     """A name a file: its own without the ending, told apart by its folder or a number where two are alike."""
     stems = [_plain(path) for path in files]
     if len(set(stems)) < len(stems):
         stems = [_plain(path.parent / f"{path.resolve().parent.name}-{path.name}") for path in files]
-    return [f"{stem}-{place}" if stems.count(stem) > 1 else stem for place, stem in enumerate(stems)]
+    named = [f"{stem}-{place}" if stems.count(stem) > 1 else stem for place, stem in enumerate(stems)]
+    if len(set(named)) < len(named):  # as of a, a and a-1
+        named = [f"{stem}-{place}" for place, stem in enumerate(stems)]
+    return named
 
 
 def _plain(path: Path) -> str:
-    stem = re.sub(r"(\.safetensors|\.bin)?\.index$", "", path.stem)  # of sharded weights
-    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._")[:60]
+    text = _allowed(re.sub(r"(\.safetensors|\.bin)?\.index$", "", path.stem))  # of sharded weights
     return f"m{text}" if not text or re.fullmatch(r"\d+[a-z]", text) else text  # 0b would repeat an init

@@ -15,7 +15,7 @@ SplitName = Literal["train", "validation", "test"]
 class Part(BaseModel):
     """A part of a study file: frozen, and strict about its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def refuse_twice(where: str, words: Sequence[object]) -> None:

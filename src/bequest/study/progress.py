@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from bequest.study.step import Step
+from bequest.study.visible import one_line
 
 PATIENCE = 30.0  # seconds without a line
 WORDS = {"done": "done", "there": "there already", "failed": "FAILED", "left out": "left out: an input failed"}
@@ -83,12 +84,11 @@ class Lines:
             return
         self._estimate.done += step.cost
         left = spoken(self._estimate.left()) if self._number < self._count else "the last step"
-        text = f"[{self._number}/{self._count}] {step.label}: {WORDS[outcome]}, {seconds:.1f} s; {left}"
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.says(f"[{self._number}/{self._count}] {step.label}: {WORDS[outcome]}, {seconds:.1f} s; {left}")
 
     def says(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Lines:
         return self
@@ -116,7 +116,7 @@ class Bar:
     def begins(self, step: Step) -> None:
         """Show what is running."""
         self._step = step
-        self._progress.update(self._task, description=step.label)
+        self._progress.update(self._task, description=one_line(step.label, 120))
 
     def goes_on(self, share: float) -> None:
         """Move the bar within the running step."""
@@ -136,7 +136,7 @@ class Bar:
 
     def says(self, text: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Bar:
         self._progress.start()

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from bequest.data.doors import with_absolute_place
+from bequest.data.inside import impossible
 from bequest.models.packages import package_path
 from bequest.study.options import usual
 from bequest.study.spec import Study
@@ -142,6 +143,8 @@ def _with_absolute_places(study: Study, folder: Path) -> Study:
 
 def _place(folder: Path, path: Path) -> Path:
     """A path as seen from the folder of the study file, or inside an installed package."""
+    if impossible(str(path)):
+        raise BadStudy(f"no file of weights can be called {str(path)[:80]!r}, {len(str(path)):,} characters")
     try:
         return (folder / package_path(str(path))).resolve()
     except (FileNotFoundError, ValueError) as error:
@@ -196,6 +199,8 @@ def _override(content: dict[str, Any], override: str) -> tuple[Location, str]:
     """Put a change into the content; give its key path and how it is shown."""
     key, equals, value = override.partition("=")
     parts = key.split(".")
+    if key.encode(errors="replace").decode() != key:
+        raise BadStudy(f"the change {override[:80]!r} has bytes that are no text in UTF-8")
     if not equals or not all(parts):
         raise BadStudy(f"`{override}`: a change is written key.path=value, as in barrier.points=11")
     if parts[0] in _fields_at(["analyses"]):  # barrier.points is short for analyses.barrier.points

@@ -20,6 +20,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Control = Literal["meanvar", "shuffled", "probe"]
 Arm = Literal["finetune", "randinit", "meanvar", "shuffled", "probe"]
 Channels = tuple[float, float, float]
+Spread = Annotated[float, Field(gt=0)]
 
 
 class Source(Part):
@@ -123,7 +124,7 @@ class Study(Part):
     """Every random stream of the study is derived from it."""
     mean: Channels = (0.5, 0.5, 0.5)
     """Subtracted from each channel of images scaled to 0..1."""
-    std: Channels = (0.5, 0.5, 0.5)
+    std: tuple[Spread, Spread, Spread] = (0.5, 0.5, 0.5)
     """Divides each channel after that."""
     source: Source | None = None
     """Where the pre-trained weights come from; beside `given` weights it may be left out."""

@@ -12,8 +12,9 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,28 +49,41 @@ class Artefact:
         """Read a JSON file of the step, as in `json("provenance")`."""
         return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
 
-    def intact(self, *, quickly: bool = False) -> str | None:
+    def intact(self, *, quickly: bool = False, read: Collection[str] = ()) -> str | None:
         """Compare the files with their sizes and hashes.
 
         Args:
             quickly: leave out the hashes of files above a megabyte; their sizes are still compared.
+            read: files whose hashes are compared whatever their size, because they are about to be read.
 
         Returns:
             None if all is well; otherwise what is wrong, naming the file.
         """
         try:
             manifest: dict[str, dict[str, Any]] = self.json("manifest")
-            expected = [(name, entry["sha256"], entry["bytes"]) for name, entry in manifest.items()]
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            expected = {name: (str(entry["sha256"]), int(entry["bytes"])) for name, entry in manifest.items()}
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
             return f"{self.folder / 'manifest.json'} cannot be read: {error}"
-        for name, digest, size in expected:
+        for name, (digest, size) in expected.items():
             file = self.folder / name
-            if not file.is_file():
+            if not os.path.isfile(file):  # noqa: PTH113 - pathlib's raises for a name that is too long
                 return f"{file} is missing"
             changed = file.stat().st_size != size
-            if changed or (not (quickly and size > MEGABYTE) and file_hash(file) != digest):
+            unread = quickly and size > MEGABYTE and name not in read
+            if changed or (not unread and file_hash(file) != digest):
                 return f"{file} has changed since it was written"
+        for name in _files_in(self.folder):
+            if name not in expected and name != "manifest.json":
+                return f"{self.folder / name} was not written by this step"
         return None
+
+
+def _files_in(folder: Path) -> Iterator[str]:
+    """Names of the files below a folder, without the hidden ones, which are never part of a result."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inner = place[len(str(folder)) :].replace(os.sep, "/").lstrip("/")
+        yield from (f"{inner}/{name}".lstrip("/") for name in names if not name.startswith("."))
 
 
 def file_hash(path: Path) -> str:
@@ -83,15 +97,16 @@ class Store:
 
     Args:
         root: the folder; made if it isn't there.
+        look: only look at it: nothing is made, so that the disk may be read-only.
 
     Raises:
         StoreError: if the folder cannot be made or written to.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, look: bool = False) -> None:
         self.root = root
         with told(root):
-            for name in ("steps", "partial", "failed"):
+            for name in () if look else ("steps", "partial", "failed"):
                 (root / name).mkdir(parents=True, exist_ok=True)
 
     def has(self, step: Step) -> bool:
@@ -102,11 +117,37 @@ class Store:
         """Give the result of a step that is there."""
         return Artefact(self.root / "steps" / step.key)
 
-    def checked(self, step: Step) -> Artefact:
+    def damage(self, step: Step, *, quickly: bool = False, read: Collection[str] = ()) -> str | None:
+        """Tell what is wrong with a result.
+
+        Args:
+            step: any step.
+            quickly: see `Artefact.intact`.
+            read: likewise.
+
+        Returns:
+            None if all is well or nothing is there; otherwise what is wrong, naming the file.
+        """
+        artefact = self.open(step)
+        if not artefact.folder.is_dir():
+            return None
+        if found := artefact.intact(quickly=quickly, read=read):
+            return found
+        asked = json.loads(json.dumps(step.identity))
+        try:
+            spec = dict(artefact.json("spec"))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            return f"{artefact.folder / 'spec.json'} cannot be read: {error}"
+        if {key: spec.get(key) for key in asked} != asked:  # the label may be another
+            return f"{artefact.folder / 'spec.json'} is that of another step, or of another version of it"
+        return None
+
+    def checked(self, step: Step, *read: str) -> Artefact:
         """Give the result of a step that is there and whose small files are what was written.
 
         Args:
             step: a step whose result is there.
+            read: names of files that are compared with their hashes even if they are large.
 
         Returns:
             The result.
@@ -114,10 +155,10 @@ class Store:
         Raises:
             StoreError: names the damaged file and how to have it made again.
         """
-        artefact = self.open(step)
-        if damage := artefact.intact(quickly=True):
-            raise StoreError(f"{damage}; `bequest run {self.root / 'study.yaml'} --folder {self.root}` makes it again")
-        return artefact
+        if damage := self.damage(step, quickly=True, read=read):
+            again = shlex.join(["bequest", "run", str(self.root / "study.yaml"), "--folder", str(self.root)])
+            raise StoreError(f"{damage}; `{again}` makes it again")
+        return self.open(step)
 
     def scratch(self, step: Step) -> Path:
         """Give the folder that a step writes into; what an interrupted try left there is kept."""
@@ -153,8 +194,7 @@ class Store:
             _force(scratch / "manifest.json")
             for inner in [*(path for path in scratch.rglob("*") if path.is_dir()), scratch]:
                 _force(inner)
-            if place.exists():
-                shutil.rmtree(place)
+            _remove(place)
             scratch.rename(place)
             _force(place.parent)
             self.clear_failure(step)
@@ -163,20 +203,27 @@ class Store:
     def discard(self, step: Step) -> None:
         """Remove a damaged or outdated result, so that the step runs again from its beginning."""
         with told(self.root):
-            shutil.rmtree(self.root / "steps" / step.key, ignore_errors=True)
-            shutil.rmtree(self.root / "partial" / step.key, ignore_errors=True)
+            _remove(self.root / "steps" / step.key)
+            _remove(self.root / "partial" / step.key)
 
     def fail(self, step: Step, failure: Mapping[str, Any]) -> None:
         """Leave a failure in the step's place: `failed/KEY/failure.json` with message and traceback."""
         folder = self.root / "failed" / step.key
         with told(self.root):
             folder.mkdir(parents=True, exist_ok=True)
-            _write_json(folder / "failure.json", {**failure, "label": step.label, "step": step.identity})
+            content = {**failure, "label": step.label, "step": step.identity}
+            write_whole(folder / "failure.json", json.dumps(content, indent=1))
 
     def failure(self, step: Step) -> dict[str, Any] | None:
         """Give what `fail` wrote; None if the step did not fail."""
         path = self.root / "failed" / step.key / "failure.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+            return found | {"message": str(found["message"]), "traceback": str(found["traceback"])}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            return {"message": f"it failed, but {path} cannot be read: {error}", "traceback": "", "kind": ""}
 
     def clear_failure(self, step: Step) -> None:
         """Forget an earlier failure of a step."""
@@ -207,6 +254,7 @@ class Store:
 FULL = {
     errno.ENOSPC: "the disk is full; what is done is kept, make room and run again",
     errno.EDQUOT: "the disk quota is used up; what is done is kept, make room and run again",
+    errno.EFBIG: "a file would be larger than is allowed here; what is done is kept, allow it and run again",
     errno.EROFS: "the disk is read-only; give --folder a place that can be written to",
 }
 FORBIDDEN = FULL | {
@@ -249,6 +297,14 @@ def write_whole(path: Path, text: str) -> None:
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)
+
+
+def _remove(place: Path) -> None:
+    """Remove a folder, or what stands in its place; what cannot be removed is an error, for it would pass for sound."""
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+    elif place.exists():
+        shutil.rmtree(place)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -98,6 +98,8 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if isinstance(node, yaml.ScalarNode) and any("\ud800" <= character <= "\udfff" for character in node.value):
+            raise _refusal("half of a character (\\ud800 to \\udfff), which no file can hold", node.start_mark)
         if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
             if len(node.value) > LONGEST_NUMBER:
                 raise _refusal(f"a number of {len(node.value):,} characters is too long", node.start_mark)

@@ -225,7 +225,11 @@ class Trainings:
             return None
         if source.weights is not None:
             read = read_weights(source.weights, trust_pickle=self.study.trust_pickle)
-            transfer(read, self.model)  # weights that don't fit are found here too
+            try:
+                transfer(read, self.model)  # weights that don't fit are found here too
+            except ValueError as error:
+                raise ValueError(f"{source.weights}: {error}") from None
+            check_finite(read, str(source.weights))
             known = self.network | {"content": content_hash(source.weights)} | self._trusted
             return make("weights", known, {}, "read the pre-trained weights", 1, {"path": str(source.weights)})
         arguments: dict[str, Any] = self.network | {"arm": "P", "shots": None} | self.seen

@@ -18,7 +18,7 @@ Milestones = Annotated[tuple[float, ...], Field(max_length=20)]
 class Recipe(BaseModel):
     """Every choice of the training loop but data, start and seeds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     epochs: int = Field(default=40, ge=1, le=100_000)
     """Passes over the training images."""

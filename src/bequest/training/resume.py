@@ -7,6 +7,7 @@ old or the new one. Tensors come back in the memory layout that they had, so tha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -58,13 +59,10 @@ def save(
     tensors |= {f"best/{name}": tensor for name, tensor in progress.best.items()}
     tensors |= {f"optimizer/{index}/{key}": value for index, slot in state.items() for key, value in slot.items()}
     tensors |= {f"generator/{name}": stream.get_state() for name, stream in generators.items()}
-    metadata = {"epoch": progress.epoch, "rows": progress.rows, "best_score": progress.best_score}
+    written = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
+    said = json.dumps({"epoch": progress.epoch, "rows": progress.rows, "best_score": progress.best_score})
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file(
-        {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()},
-        aside,
-        {"progress": json.dumps(metadata)},
-    )
+    save_file(written, aside, {"progress": said, "sha256": _digest(written, said)})
     aside.replace(path)
 
 
@@ -80,15 +78,19 @@ def load(
         generators: get their positions back.
 
     Returns:
-        The progress; None if there is no file, or none that is whole: the training then starts afresh.
+        The progress; None if there is no file, or none that is whole and as it was written: the training then starts
+        afresh.
     """
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
-            metadata = json.loads(opened.metadata()["progress"])
-    except (SafetensorError, KeyError, ValueError):
+            said = opened.metadata()
+        if said["sha256"] != _digest(tensors, said["progress"]):
+            return None
+        metadata = json.loads(said["progress"])
+    except (SafetensorError, KeyError, ValueError, TypeError):
         return None
     own = model.state_dict()
     with torch.no_grad():
@@ -99,6 +101,15 @@ def load(
     _restore_optimizer(optimizer, {name: t for name, t in tensors.items() if name.startswith("optimizer/")})
     best = {name.removeprefix("best/"): t for name, t in tensors.items() if name.startswith("best/")}
     return Progress(metadata["epoch"], metadata["rows"], best, tuple(metadata["best_score"]))
+
+
+def _digest(tensors: Mapping[str, Tensor], said: str) -> str:
+    """SHA-256 of the numbers, their names and what is said of them: a flipped bit would go on in every epoch."""
+    digest = hashlib.sha256(said.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type] # it is a buffer
+    return digest.hexdigest()
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

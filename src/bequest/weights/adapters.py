@@ -45,6 +45,11 @@ def adapted(weight: Tensor, change: LowRank) -> Tensor:
     Raises:
         ValueError: if the shapes do not fit.
     """
+    if min(change.a.dim(), change.b.dim()) < 2 or not weight.dim() or change.b[0].numel() != change.a.shape[0]:
+        raise ValueError(
+            f"matrices of {list(change.b.shape)} and {list(change.a.shape)} are no adapter of a tensor of "
+            f"{list(weight.shape)}"
+        )
     wide = torch.promote_types(weight.dtype, torch.float32)
     a, b = change.a.to(weight.device, wide), change.b.to(weight.device, wide)
     product = b.flatten(1) @ a.flatten(1) * change.scale
@@ -57,6 +62,8 @@ def adapted(weight: Tensor, change: LowRank) -> Tensor:
     merged = weight.to(wide) + product.reshape(weight.shape)
     if change.magnitude is not None:
         rows = merged.T if change.transposed else merged
+        if change.magnitude.numel() != rows.shape[0]:
+            raise ValueError(f"{change.magnitude.numel()} lengths do not fit {rows.shape[0]} rows")
         length = rows.flatten(1).norm(dim=1)
         factor = change.magnitude.to(weight.device, wide).flatten() / length
         scaled = rows * factor.view(-1, *[1] * (rows.dim() - 1))

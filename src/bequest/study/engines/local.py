@@ -73,7 +73,7 @@ def run(
         if any(needed.key in renewed for needed in step.inputs.values()):
             renewed.add(step.key)
             store.discard(step)  # and what an interrupted try left: it began from other inputs
-        elif store.has(step) and (damage := store.open(step).intact(quickly=True)):
+        elif damage := store.damage(step, quickly=True):
             watcher.says(f"{damage}; {step.label} is done again")
             store.discard(step)
         elif store.has(step) and _outdated(step, store):
@@ -89,7 +89,7 @@ def run(
 
 def _outdated(step: Step, store: Store) -> bool:
     """Tell whether a result was made without an input that is there now."""
-    lacked = store.open(step).json("provenance")["inputs_that_failed"] if step.tolerant else []
+    lacked = store.open(step).json("provenance").get("inputs_that_failed", ()) if step.tolerant else ()
     return any(name in step.inputs and store.has(step.inputs[name]) for name in lacked)
 
 
@@ -114,8 +114,7 @@ def _do(
     for input_step in step.inputs.values():
         if input_step.key in sound or not store.has(input_step):
             continue
-        damage = store.open(input_step).intact()
-        if damage:
+        if damage := store.damage(input_step):
             watcher.says(f"{damage}; {input_step.label} is done again")
             store.discard(input_step)
             _do(input_step, functions, store, context, watcher, outcome, sound)

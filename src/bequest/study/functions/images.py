@@ -15,6 +15,7 @@ from bequest.data.decode import Reduction
 from bequest.data.doors import open_source
 from bequest.data.pack import Packed, open_packed, pack
 from bequest.data.pack_texts import pack_texts
+from bequest.data.source import Source, content
 from bequest.evaluation.batches import Batches as AnyBatches
 from bequest.evaluation.tasks import Task, task
 from bequest.models.preprocessing import tokenizer
@@ -32,16 +33,13 @@ def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefa
 
     Args:
         folder: gets the array and its index.
-        arguments: `door`, maybe `calibration`, another door, `size` in pixels, and maybe `interpolation` and `crop`;
-            `content` (a hash of what is read) is only there for the key.
+        arguments: `door`, maybe `calibration`, another door, `size` in pixels, maybe `interpolation` and `crop`, and
+            `content`, the hash of what is read.
         inputs: none.
         context: workers, progress.
     """
-    source = open_source(arguments["door"])
-    if "calibration" in arguments:
-        source = with_calibration(source, open_source(arguments["calibration"]))
     pack(
-        source,
+        _opened(arguments),
         folder,
         size=arguments["size"],
         reduction=Reduction(arguments.get("interpolation", "lanczos"), arguments.get("crop", 1.0)),
@@ -55,15 +53,22 @@ def tokenise(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Ar
 
     Args:
         folder: gets the tokens and their index.
-        arguments: `door`, maybe `calibration`, and `model`, by whose name the tokenizer is found; `content` and
-            `tokenizer` (hashes of what is read) are only there for the key.
+        arguments: `door`, maybe `calibration`, `model`, by whose name the tokenizer is found, and `content`, the hash
+            of what is read; `tokenizer` (likewise) is only there for the key.
         inputs: none.
         context: unused.
     """
+    pack_texts(_opened(arguments), folder, tokenizer(arguments["model"]))
+
+
+def _opened(arguments: Mapping[str, Any]) -> Source:
+    """Open a domain, which has to hold what it held when the step got its key."""
     source = open_source(arguments["door"])
     if "calibration" in arguments:
         source = with_calibration(source, open_source(arguments["calibration"]))
-    pack_texts(source, folder, tokenizer(arguments["model"]))
+    if content(source) != arguments["content"]:
+        raise ValueError(f"{arguments['door']} has changed since the run began; run the study again")
+    return source
 
 
 def packed_inputs(inputs: Mapping[str, Artefact]) -> list[Packed]:

@@ -18,8 +18,10 @@ from bequest.models.fitting import complete, transfer
 from bequest.models.head import head_name, says_tokens
 from bequest.models.opening import open_model
 from bequest.study.functions.images import joined, packed_inputs, seen_batches, shuffle_of, task_of
+from bequest.study.functions.kept import Kept
 from bequest.study.step import Context
 from bequest.study.store import Artefact
+from bequest.study.weight_files import content_hash
 from bequest.training.event_files import EventFiles
 from bequest.training.loop import Examples, train
 from bequest.training.metrics_log import Log, MetricsFile, Told
@@ -67,12 +69,13 @@ def import_weights(
 
     Args:
         folder: gets `checkpoints/last.safetensors` and `run.json`.
-        arguments: `model`, `classes` of the pre-training head, and `path`; `content` is only there for the key.
+        arguments: `model`, `classes` of the pre-training head, `path`, and `content`, the hash of what lies there.
         inputs: none.
         context: unused.
     """
     (folder / "checkpoints").mkdir(exist_ok=True)
     weights = read_weights(Path(arguments["path"]), trust_pickle=arguments.get("trust_pickle", False))
+    _check_unchanged(arguments)
     write_weights(weights, folder / "checkpoints" / "last.safetensors")
     metrics_table([]).write_parquet(folder / "rows.parquet")  # nothing is known of how they were trained
     _write(folder / "run.json", {"arm": "P", "model": arguments["model"]})
@@ -84,7 +87,7 @@ def given_weights(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[st
     Args:
         folder: gets `rows.parquet` (errors on train and test), `checkpoints/last.safetensors`, with a base
             `checkpoints/step-0.safetensors`, and `run.json`.
-        arguments: `model`, `arm`, and `path`; `content` is only there for the key.
+        arguments: `model`, `arm`, `path`, and `content`, the hash of what lies there.
         inputs: `images`; `pretrained` where the base is known.
         context: device.
     """
@@ -92,6 +95,7 @@ def given_weights(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[st
     read = read_weights(
         Path(arguments["path"]), base=_path(arguments), trust_pickle=arguments.get("trust_pickle", False)
     )
+    _check_unchanged(arguments)
     model = open_model(arguments["model"], classes=len(packed.classes) or None)
     last, beside = complete(model, read)
     weights: dict[str, Weights] = {"last": last}
@@ -110,6 +114,12 @@ def given_weights(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[st
     metrics_table(rows).write_parquet(folder / "rows.parquet")
     run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(packed.classes)}
     _write(folder / "run.json", run | {"unused": list(beside)})
+
+
+def _check_unchanged(arguments: Mapping[str, Any]) -> None:
+    """Refuse a file that is no longer the one that the step got its key for."""
+    if content_hash(Path(arguments["path"])) != arguments["content"]:
+        raise ValueError(f"{arguments['path']} has changed since the run began; run the study again")
 
 
 def _path(arguments: Mapping[str, Any]) -> Path | None:
@@ -139,8 +149,7 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
     recipe = Recipe.model_validate(arguments["recipe"])
     rate = _rate(arguments, inputs)
     recipe = recipe.model_copy(update={"learning_rate": rate or recipe.learning_rate})
-    checkpoints = folder / "checkpoints"
-    checkpoints.mkdir(exist_ok=True)
+    kept = Kept(folder)
     images, targets = joined(domains, "train", arguments)
     mean, std = tuple(arguments["mean"]), tuple(arguments["std"])
     examples = Examples(images, targets, len(classes), mean, std)
@@ -159,8 +168,8 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
         checkpoint_epochs=kept_epochs(arguments, recipe.epochs),
         learns=(head_name(model),) if arguments["arm"] == "probe" else ("",),
         see=None if shuffle is None else lambda batch, places: shuffle(batch, "train", places),
-        keep=lambda name, weights: write_weights(weights, checkpoints / f"{name}.safetensors"),
-        state=folder / "state.safetensors",
+        keep=kept.keep,
+        state=kept.state,
         on_epoch=lambda epoch: context.tell(epoch / recipe.epochs),
         on_measured=Told(logs),
     )
@@ -170,7 +179,7 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
     if shuffle and not isinstance(images, dict):
         run["moved_fraction"] = shuffle.moved(images.shape, "train", min(len(images), COUNTED))
     _write(folder / "run.json", run)
-    (folder / "state.safetensors").unlink(missing_ok=True)
+    kept.done()
 
 
 def starting_model(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], classes: int) -> nn.Module:

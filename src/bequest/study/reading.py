@@ -14,9 +14,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from bequest.analyses.plugins import announced
 from bequest.data.doors import with_absolute_place
 from bequest.models.packages import package_path
-from bequest.study.options import usual
+from bequest.study.options import Analyses, Measured, usual
+from bequest.study.plugged import model_of
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
 
@@ -155,8 +157,9 @@ def _named(error: Any) -> Location:
 def _complaint(error: Any, location: Location) -> str:
     dotted = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
-        return f"unknown key `{dotted}`; {nearest(str(location[-1]), known)}"
+        known, where = _fields_at(location[:-1]), location[:-1]
+        further = "; those of other packages must be installed here" if where == ("analyses",) else ""
+        return f"unknown key `{dotted}`; {nearest(str(location[-1]), known)}{further}"
     if error["type"] == "missing":
         return f"`{dotted}` is missing"
     shown = repr(error.get("input"))
@@ -178,9 +181,12 @@ def _fields_at(location: Sequence[str | int]) -> list[str]:
     kind: Any = Study
     for part in location:
         field = kind.model_fields.get(str(part)) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        if field is None and kind is Analyses and part in announced():
+            kind = model_of(str(part), Measured)
+            continue
         annotation = field.annotation if field else kind
         kind = next((k for k in _models_in(annotation)), kind)
-    return list(kind.model_fields)
+    return [*kind.model_fields, *(announced() if kind is Analyses else ())]
 
 
 def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
@@ -196,7 +202,8 @@ def _override(content: dict[str, Any], override: str) -> tuple[Location, str]:
     parts = key.split(".")
     if not equals or not all(parts):
         raise BadStudy(f"`{override}`: a change is written key.path=value, as in barrier.points=11")
-    if parts[0] in _fields_at(["analyses"]):  # barrier.points is short for analyses.barrier.points
+    # barrier.points is short for analyses.barrier.points
+    if parts[0] not in Study.model_fields and parts[0] in _fields_at(["analyses"]):
         parts = ["analyses", *parts]
     if parts[0] == "analyses" and len(parts) > 1 and content.get("analyses") in (None, {}):
         # none named means all; to name one now would leave out the others

@@ -272,7 +272,7 @@ class Analyses(Part):
     """Which analyses to make; one that is left out is not made, unless all are left out: then the usual five are."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, SerializeAsAny[Annotated[Measured, BeforeValidator(_of_plugin)]]]
+    __pydantic_extra__: dict[str, SerializeAsAny[Annotated[Measured, BeforeValidator(_of_plugin)]]] = Field(init=False)
     learning_curves: LearningCurves | None = None
     block_shuffle: BlockShuffle | None = None
     mistakes: Mistakes | None = None

@@ -1,6 +1,6 @@
 """Which networks do the examples look at?
 
-P learned digits that were set in fonts. `finetune/0`, `/1` and `/2` go on from P with three handwritten digits a class,
+P learned digits that were set in fonts. `finetune/0`, `/1` and `/2` go on from P with two handwritten digits a class,
 `randinit/0`, `/1` and `/2` learn the same ones from random weights.
 """
 
@@ -30,10 +30,10 @@ def loader(images, labels, size=32):
     return [(images[at : at + size], labels[at : at + size]) for at in range(0, len(labels), size)]
 
 
-def train(model, images, labels, *, epochs, seed, watch):
+def train(model, images, labels, *, epochs, size, seed, watch):
     """Train in place, and keep the weights before and after, with error and loss of the watched batches by split."""
     stream = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     rows, start = [], weights(model)
     for epoch in range(epochs + 1):
@@ -44,7 +44,7 @@ def train(model, images, labels, *, epochs, seed, watch):
             rows.append({"epoch": epoch, "step": 0, "split": split, "error": error, "loss": loss, "learning_rate": 0.0})
         if epoch < epochs:
             model.train()
-            for chosen in torch.randperm(len(labels), generator=stream).split(10):
+            for chosen in torch.randperm(len(labels), generator=stream).split(size):
                 optimizer.zero_grad()
                 cross_entropy(model(images[chosen]), labels[chosen]).backward()
                 optimizer.step()
@@ -70,13 +70,13 @@ def from_random(seed):
     return bequest.open_model("resnet8", classes=10, seed=seed)
 
 
-images, labels = digits("digits", "train", each=3)
+images, labels = digits("digits", "train", each=2)
 splits = {"train": loader(images, labels)}
-splits |= {split: loader(*digits("digits", split, each=20)) for split in ("validation", "test")}
+splits |= {split: loader(*digits("digits", split, each=12)) for split in ("validation", "test")}
 model = from_random(100)
-P = train(model, *digits("fonts", "train"), epochs=4, seed=100, watch={}).checkpoints["last"]
+P = train(model, *digits("fonts", "train"), epochs=5, size=40, seed=100, watch={}).checkpoints["last"]
 runs = {
-    f"{arm}/{seed}": train(start(seed), images, labels, epochs=16, seed=seed, watch=splits)
+    f"{arm}/{seed}": train(start(seed), images, labels, epochs=12, size=10, seed=seed, watch=splits)
     for arm, start in (("finetune", from_pretrained), ("randinit", from_random))
     for seed in range(3)
 }

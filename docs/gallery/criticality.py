@@ -9,7 +9,15 @@ import bequest
 
 for name in ("finetune/0", "randinit/0"):
     result = bequest.criticality(
-        model, start[name], last[name], splits["test"], modules=modules, draws=2, tolerance=0.6, precision=0.3, name=name
+        model,
+        start[name],
+        last[name],
+        splits["test"],
+        modules=modules,
+        draws=2,
+        tolerance=0.6,
+        precision=0.3,
+        name=name,
     )
     print(f"{name}, error {result.value('final_error'):.2f}")
     for module in modules:

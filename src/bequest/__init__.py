@@ -51,6 +51,10 @@ _HOMES = {
     "predict": "bequest.evaluation.predict",
     # what a training leaves
     "Trajectory": "bequest.training.trajectory",
+    # an analysis of your own
+    "Material": "bequest.analyses.material",
+    "Verdict": "bequest.analyses.verdict",
+    "table": "bequest.analyses.result",
     # analyses
     "Result": "bequest.analyses.result",
     "learning_curves": "bequest.analyses.learning_curves",
@@ -66,10 +70,6 @@ _HOMES = {
     "matching": "bequest.analyses.matching",
     "plane": "bequest.analyses.plane",
     "spectrum": "bequest.analyses.spectrum",
-    # an analysis of your own
-    "Material": "bequest.analyses.material",
-    "Verdict": "bequest.analyses.verdict",
-    "table": "bequest.analyses.result",
     # images and weights to experiment with
     "shuffle_blocks": "bequest.data.block_shuffle",
     "match": "bequest.evaluation.matching",

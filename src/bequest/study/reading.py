@@ -86,10 +86,6 @@ def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, A
 def dump(study: Study) -> str:
     """Write a study as YAML, with every default spelled out; `read_study` gives the same study back."""
     content = study.model_dump(mode="json", exclude_none=True)
-    for name, options in study.analyses.named().items():  # null where it says something else than nothing
-        fields = type(options).model_fields.items()
-        said = [key for key, field in fields if field.default is not None and getattr(options, key) is None]
-        content["analyses"][name] |= dict.fromkeys(said)
     for name in ("trust_pickle", "left_out"):
         if not content[name]:
             del content[name]
@@ -99,6 +95,10 @@ def dump(study: Study) -> str:
             content["source"] = {"weights": str(study.source.weights)}
     elif any(study.arms.learning_rates.values()):
         del content["arms"]["recipe"]["learning_rate"]  # the sweep gives it, and a study that names both is refused
+    for name, options in study.analyses.named().items():  # null where it says something else than nothing
+        fields = type(options).model_fields.items()
+        said = [key for key, field in fields if field.default is not None and getattr(options, key) is None]
+        content["analyses"][name] |= dict.fromkeys(said)
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

@@ -192,8 +192,9 @@ def test_the_reference_has_every_key_option_and_name(building, tmp_path):
     for name, command in get_command(app).commands.items():
         assert f"## `bequest {name}`" in commands
         assert all(word in commands for one in command.params for word in one.opts if word.startswith("--"))
-    python = (DOCS / "reference" / "python.md").read_text()
+    python = building.filled((DOCS / "reference" / "python.md").read_text(), tmp_path)
     assert set(re.findall(r":: bequest\.(\w+)$", python, flags=re.MULTILINE)) == set(bequest.__all__)
+    assert ".. autoclass:: bequest.Result\n   :members:" in python
 
 
 def test_every_analysis_is_explained_with_what_to_suspect(building, tmp_path):

@@ -1,7 +1,8 @@
 """Where do pages get text from the code?
 
-A line `<!-- study keys -->`, `<!-- commands -->`, `<!-- analysis: NAME -->` or `<!-- example: FILE -->` is replaced by
-Markdown before the page is read. It is a comment, so the page can be read without being built.
+A line `<!-- study keys -->`, `<!-- commands -->`, `<!-- names -->`, `<!-- analysis: NAME -->` or
+`<!-- example: FILE -->` is replaced by Markdown before the page is read. It is a comment, so the page can be read
+without being built.
 """
 
 import re
@@ -10,12 +11,14 @@ from pathlib import Path
 
 from building.command_line import commands
 from building.examples import example
+from building.names import names
 from building.readings import reading
 from building.study_keys import study_keys
 
 MAKERS: dict[str, Callable[..., str]] = {
     "study keys": study_keys,
     "commands": commands,
+    "names": names,
     "analysis": reading,
     "example": example,
 }

@@ -9,7 +9,6 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from bequest.study.options import Analyses
 from bequest.study.spec import Study
 
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
@@ -24,21 +23,23 @@ LIMITS = {
 
 def study_keys() -> str:
     """Give all keys of a study file, model by model, as Markdown."""
-    models = list(dict.fromkeys([Study, *_below(Study)]))
-    return "\n\n".join(_part(model) for model in sorted(models, key=lambda model: "." in _title(model)))
+    return "\n\n".join(_part(model, title) for model, title in TITLES.items())
 
 
-def _title(model: type[BaseModel]) -> str:
-    of_analyses = {kind: name for name, field in Analyses.model_fields.items() for kind in _models(field.annotation)}
-    if model in of_analyses:
-        return f"analyses.{of_analyses[model]}"
-    return "study" if model is Study else model.__name__.lower()
+def _titles(model: type[BaseModel], prefix: str = "") -> dict[type[BaseModel], str]:
+    """Each model below this one, and the first key that has it."""
+    found: dict[type[BaseModel], str] = {}
+    for name, field in model.model_fields.items():
+        for kind in _models(field.annotation):
+            title = prefix + name + (".NAME" if get_origin(field.annotation) is dict else "")
+            found = found | {kind: title} | _titles(kind, f"{title}.") | found  # what has a title keeps it
+    return found
 
 
-def _part(model: type[BaseModel]) -> str:
+def _part(model: type[BaseModel], title: str) -> str:
     about = " ".join((model.__doc__ or "").split())
     keys = [_key(name, field) for name, field in model.model_fields.items()]
-    return "\n\n".join([f"## `{_title(model)}`", about, *keys])
+    return "\n\n".join([f"## `{title}`", about, *keys])
 
 
 def _key(name: str, field: FieldInfo) -> str:
@@ -77,16 +78,9 @@ def _kind(annotation: Any) -> str:
     if origin is dict:
         return f"a map from {_kind(inner[0])} to {_kind(inner[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        title = _title(annotation)
-        return f"the keys of [`{title}`](#{title.replace('.', '')})"
-    return WORDS[annotation]
-
-
-def _below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    for field in model.model_fields.values():
-        for kind in _models(field.annotation):
-            yield kind
-            yield from _below(kind)
+        title = TITLES[annotation]
+        return f"the keys of [`{title}`](#{title.replace('.', '').lower()})"
+    return WORDS.get(annotation) or getattr(annotation, "__name__", "anything")
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -94,3 +88,6 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in get_args(annotation):
         yield from _models(inner)
+
+
+TITLES = {Study: "study", **_titles(Study)}

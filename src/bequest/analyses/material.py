@@ -31,8 +31,8 @@ class Material:
             normalised, without augmentation, and of the training split only the shots of the study.
         modules: the network's modules, in the order in which images go through them.
         task: the target's loss and error.
-        classes: names of the classes or labels, in the order of the outputs.
-        chance: accuracy of guessing, 0..1; of several labels an AUROC of 0.5.
+        classes: names of the classes or labels, in the order of the outputs; none where tokens are to be said.
+        chance: accuracy of guessing, 0..1; of several labels an AUROC of 0.5, of tokens the share of the likeliest.
         seed: of every random stream of this analysis.
         tell: takes the share that is done, 0..1, for the line of progress.
     """

@@ -10,6 +10,7 @@ import bequest
 PACKAGE = Path(bequest.__file__).parent
 ROOMS = ["weights", "models", "data", "evaluation", "training", "analyses", "decisions", "study", "report", "cli"]
 SHARED_BY_ANALYSES = {"conditions", "groups", "intervals", "module_charts", "pairs", "panels", "result", "verdict"}
+SHARED_BY_ANALYSES |= {"material", "plugins"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST = 400
 

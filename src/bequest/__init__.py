@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from bequest.analyses.distance import distance as distance
     from bequest.analyses.learning_curves import learning_curves as learning_curves
     from bequest.analyses.matching import matching as matching
+    from bequest.analyses.material import Material as Material
     from bequest.analyses.mistakes import mistakes as mistakes
     from bequest.analyses.plane import plane as plane
     from bequest.analyses.result import Result as Result
+    from bequest.analyses.result import table as table
     from bequest.analyses.similarity import similarity as similarity
     from bequest.analyses.spectrum import spectrum as spectrum
+    from bequest.analyses.verdict import Verdict as Verdict
     from bequest.data.block_shuffle import shuffle_blocks as shuffle_blocks
     from bequest.evaluation.matching import match as match
     from bequest.evaluation.predict import Predictions as Predictions
@@ -48,6 +51,10 @@ _HOMES = {
     "predict": "bequest.evaluation.predict",
     # what a training leaves
     "Trajectory": "bequest.training.trajectory",
+    # an analysis of your own
+    "Material": "bequest.analyses.material",
+    "Verdict": "bequest.analyses.verdict",
+    "table": "bequest.analyses.result",
     # analyses
     "Result": "bequest.analyses.result",
     "learning_curves": "bequest.analyses.learning_curves",

@@ -282,6 +282,13 @@ def test_a_study_comes_back_from_its_own_dump(write):
     assert read_study(write(dump(study))) == study
 
 
+def test_a_null_that_is_no_default_comes_back(write):
+    study = read_study(write(GOOD), ["analyses.criticality={images: null}"])
+    again = read_study(write(dump(study)))
+    assert again == study
+    assert again.asked()["criticality"].images is None
+
+
 def test_keys_that_do_not_go_together_are_told_with_the_line_of_the_one_that_is_named(write):
     text = GOOD + "  distance:\n    targets: [nowhere]\n"
     path = write(text)

@@ -8,7 +8,6 @@ and every sentence of a report can be made again from the saved table.
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,7 +62,7 @@ class Result:
     """The outcome of one analysis.
 
     Attributes:
-        analysis: its name; also the name of the file under `bequest/analyses` that can draw and judge the rows.
+        analysis: its name: that of a file under `bequest/analyses`, or of a plug-in, that can draw and judge the rows.
         rows: the long table; see `COLUMNS`.
         arrays: further tensors by name, for results that are not numbers in a table.
     """
@@ -136,11 +135,15 @@ class Result:
         Returns:
             An altair chart.
         """
-        drawn: altair.TopLevelMixin = importlib.import_module(f"bequest.analyses.{self.analysis}").chart(self.rows)
+        from bequest.analyses.plugins import maker
+
+        drawn: altair.TopLevelMixin = maker(self.analysis).chart(self.rows)
         return drawn
 
     @property
     def verdict(self) -> tuple[Verdict, ...]:
         """What the rows say of each claim that this analysis can judge."""
-        judged: tuple[Verdict, ...] = importlib.import_module(f"bequest.analyses.{self.analysis}").verdict(self.rows)
+        from bequest.analyses.plugins import maker
+
+        judged: tuple[Verdict, ...] = maker(self.analysis).verdict(self.rows)
         return judged

@@ -6,12 +6,12 @@ Bequest ships are here; one that is not gets them from the first docstring of it
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
+from bequest.analyses.plugins import about
 from bequest.analyses.verdict import Verdict
 from bequest.report.charts import Chart, analysis_charts
 from bequest.report.contrasts import contrasts
@@ -200,9 +200,5 @@ def _section(
 
 def _paragraphs(name: str) -> list[str]:
     """The first docstring of the analysis, a text a paragraph; the first one is the question."""
-    try:
-        text = importlib.import_module(f"bequest.analyses.{name}").__doc__ or ""
-    except ImportError:
-        text = ""
-    found = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    found = [" ".join(paragraph.split()) for paragraph in about(name).split("\n\n")]
     return [paragraph for paragraph in found if paragraph] or [name.replace("_", " ")]

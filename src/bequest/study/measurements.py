@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bequest.analyses.pairs import CONTROLS, replicas
+from bequest.analyses.plugins import plugin
 from bequest.evaluation.batchnorm import has_batchnorm
 from bequest.study.making import make
 from bequest.study.options import (
+    Analyses,
     Barrier,
     Basin,
     BlockShuffle,
@@ -80,7 +82,10 @@ def measure(
     target = study.targets[name]
     images = trainings.domains[target.data]
     among = {cell.name: cell.step for cell in cells} if cells else runs
-    arguments = options.model_dump(mode="json", exclude={"targets", "recipe", "sweep"})
+    own = analysis in Analyses.model_fields
+    arguments = options.model_dump(mode="json", exclude={"targets", "recipe", "sweep"} if own else {"targets"})
+    if not own:
+        arguments = {"analysis": analysis, "version": plugin(analysis).version, "options": arguments}
     arguments |= {"target": name, "runs": list(among)} | trainings.data(target)
     inputs: dict[str, Step] = {f"run/{run}": step for run, step in among.items()}
     inputs["images"] = images
@@ -104,16 +109,16 @@ def measure(
             for (where, arm), step in trainings.choices.items()
             if where == name and arm in study.arms.names
         }
-    if analysis in FROM_P and trainings.pretrained is not None:
+    if (analysis in FROM_P or not own) and trainings.pretrained is not None:
         inputs["pretrained"] = trainings.pretrained
-    if analysis in DRAWING:
+    if analysis in DRAWING or not own:
         arguments["seed"] = fold(study.seed, analysis)
     if analysis == "connectivity":
         arguments["batch_size"] = study.arms.recipe.batch_size
     shots = trainings.count(target.data, "train", target.shots)
     counts = Images(shots, trainings.count(target.data, "test"), shots if has_batchnorm(trainings.model) else 0)
-    cost = cost_of(options, list(runs), counts)
-    return make(analysis, arguments, inputs, f"{name}: measure {analysis.replace('_', ' ')}", cost)
+    cost = cost_of(options, list(runs), counts) if own else len(runs) * counts.point()
+    return make(analysis if own else "plugin", arguments, inputs, f"{name}: measure {analysis.replace('_', ' ')}", cost)
 
 
 def cost_of(options: Measured, runs: Sequence[str], images: Images) -> float:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 
+from bequest.study.plugged import Said, checked, refuse_taken
 from bequest.training.recipe import Recipe
 
 SplitName = Literal["train", "validation", "test"]
@@ -255,9 +264,15 @@ def usual(given: int = 0, source: bool = True) -> dict[str, type[Measured]]:
     return {name: kind for name, kind in possible.items() if given > 1 or name in OF_ONE}
 
 
+def _of_plugin(said: Any) -> Any:
+    return checked(said, Measured)
+
+
 class Analyses(Part):
     """Which analyses to make; one that is left out is not made, unless all are left out: then the usual five are."""
 
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, SerializeAsAny[Annotated[Measured, BeforeValidator(_of_plugin)]]] = Field(init=False)
     learning_curves: LearningCurves | None = None
     block_shuffle: BlockShuffle | None = None
     mistakes: Mistakes | None = None
@@ -276,8 +291,13 @@ class Analyses(Part):
     @model_validator(mode="before")
     @classmethod
     def _empty_means_defaults(cls, value: Any) -> Any:
-        return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        filled = {name: {} if options is None else options for name, options in value.items()}
+        refuse_taken(filled, cls.model_fields)
+        return {name: said if name in cls.model_fields else Said(name, said) for name, said in filled.items()}
 
     def named(self) -> dict[str, Measured]:
-        """Give the options of the analyses that are named."""
-        return {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}
+        """Give the options of the analyses that are named, those of other packages last."""
+        own = {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}
+        return own | (self.__pydantic_extra__ or {})

@@ -14,10 +14,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from bequest.analyses.plugins import announced
 from bequest.data.doors import with_absolute_place
 from bequest.data.inside import impossible
 from bequest.models.packages import package_path
-from bequest.study.options import usual
+from bequest.study.options import Analyses, Measured, usual
+from bequest.study.plugged import model_of
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
 
@@ -96,6 +98,10 @@ def dump(study: Study) -> str:
         del content["arms"]["recipe"]["learning_rate"]  # the sweep gives it, and a study that names both is refused
     if not study.tensorboard:
         del content["tensorboard"]
+    for name, options in study.analyses.named().items():  # null where it says something else than nothing
+        fields = type(options).model_fields.items()
+        said = [key for key, field in fields if field.default is not None and getattr(options, key) is None]
+        content["analyses"][name] |= dict.fromkeys(said)
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
@@ -160,8 +166,9 @@ def _named(error: Any) -> Location:
 def _complaint(error: Any, location: Location) -> str:
     dotted = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
-        return f"unknown key `{dotted}`; {nearest(str(location[-1]), known)}"
+        known, where = _fields_at(location[:-1]), location[:-1]
+        further = "; those of other packages must be installed here" if where == ("analyses",) else ""
+        return f"unknown key `{dotted}`; {nearest(str(location[-1]), known)}{further}"
     if error["type"] == "missing":
         return f"`{dotted}` is missing"
     shown = repr(error.get("input"))
@@ -183,9 +190,12 @@ def _fields_at(location: Sequence[str | int]) -> list[str]:
     kind: Any = Study
     for part in location:
         field = kind.model_fields.get(str(part)) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        if field is None and kind is Analyses and part in announced():
+            kind = model_of(str(part), Measured)
+            continue
         annotation = field.annotation if field else kind
         kind = next((k for k in _models_in(annotation)), kind)
-    return list(kind.model_fields)
+    return [*kind.model_fields, *(announced() if kind is Analyses else ())]
 
 
 def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
@@ -203,7 +213,8 @@ def _override(content: dict[str, Any], override: str) -> tuple[Location, str]:
         raise BadStudy(f"the change {override[:80]!r} has bytes that are no text in UTF-8")
     if not equals or not all(parts):
         raise BadStudy(f"`{override}`: a change is written key.path=value, as in barrier.points=11")
-    if parts[0] in _fields_at(["analyses"]):  # barrier.points is short for analyses.barrier.points
+    # barrier.points is short for analyses.barrier.points
+    if parts[0] not in Study.model_fields and parts[0] in _fields_at(["analyses"]):
         parts = ["analyses", *parts]
     if parts[0] == "analyses" and len(parts) > 1 and content.get("analyses") in (None, {}):
         # none named means all; to name one now would leave out the others

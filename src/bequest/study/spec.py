@@ -167,7 +167,7 @@ class Study(Part):
             raise ValueError("arms are not trained beside `given` weights; leave one of the two out")
         if self.source and not self.source.weights:
             raise ValueError("source.data would be pre-trained; beside `given` weights, name the file of P (`weights`)")
-        for name in self.analyses.named():
+        for name in self.analyses.named().keys() & Analyses.model_fields.keys():
             if name not in OF_GIVEN or (name in FROM_THE_START and not self.source):
                 need = "the weights that they started from (`source.weights`)" if name in OF_GIVEN else "trainings"
                 raise ValueError(f"analyses.{name} needs {need}; given weights have none")

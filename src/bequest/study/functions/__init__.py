@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bequest.study.functions import experiments, images, landscape, measuring, parts, training
+from bequest.study.functions.plugins import plugged
 from bequest.study.step import Function
 
 FUNCTIONS: dict[str, Function] = {
@@ -13,6 +14,7 @@ FUNCTIONS: dict[str, Function] = {
     "train": Function(training.train_run, version=1),
     "choose": Function(training.choose, version=1, tolerant=("rate ",)),
     "predict": Function(measuring.predictions, version=1),
+    "plugin": Function(plugged, version=1, tolerant=("run/",)),
     "learning_curves": Function(measuring.learning_curves, version=2, tolerant=("run/", "choice/")),
     "mistakes": Function(measuring.mistakes, version=2, tolerant=("predictions/",)),
     "similarity": Function(measuring.similarity, version=2, tolerant=("run/",)),

@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from bequest.report.advice import Advice
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -100,6 +102,7 @@ class ReportInput:
         repeat: command lines that repeat the study.
         failures: steps that failed.
         left_out: what could not be measured, or not compared, and why.
+        advices: what should be done, by what was tried out for it.
         summary: a sentence in place of the count of claims, for a report that has no claims to judge.
     """
 
@@ -119,3 +122,4 @@ class ReportInput:
     failures: tuple[Failure, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     summary: str = ""
+    advices: tuple[Advice, ...] = ()

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from bequest.study.asked_task import Asked
+from bequest.study.decision_options import Decisions
 from bequest.study.options import FROM_THE_START, OF_GIVEN, Analyses, Measured, Part, refuse_twice, usual
 from bequest.training.recipe import Recipe
 
@@ -134,6 +135,8 @@ class Study(Part):
     """What is trained on each target."""
     analyses: Analyses = Analyses()
     """What is measured."""
+    decisions: Decisions = Decisions()
+    """What is decided: what to do, each tried out before it is said."""
 
     def asked(self) -> dict[str, Measured]:
         """Give the options of the analyses to make, by name; without any the usual ones."""
@@ -163,6 +166,27 @@ class Study(Part):
             if name not in OF_GIVEN or (name in FROM_THE_START and not self.source):
                 need = "the weights that they started from (`source.weights`)" if name in OF_GIVEN else "trainings"
                 raise ValueError(f"analyses.{name} needs {need}; given weights have none")
+        return self
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> Self:
+        for name, options in self.decisions.named().items():
+            for target in options.targets:
+                if target not in self.targets:
+                    raise ValueError(
+                        f"decisions.{name}.targets has {target}; the targets are {', '.join(self.targets)}"
+                    )
+            if self.given:
+                raise ValueError(f"decisions.{name} needs trainings; given weights have none")
+        if self.decisions.checkpoint and self.source and self.source.weights:
+            raise ValueError(
+                "decisions.checkpoint needs a pre-training with its checkpoints; `source.weights` is one file: leave "
+                "the decision out, or pre-train on `source.data`"
+            )
+        for epoch in (self.decisions.checkpoint.epochs or ()) if self.decisions.checkpoint else ():
+            if self.source and not 0 <= epoch < self.source.recipe.epochs:
+                last = self.source.recipe.epochs
+                raise ValueError(f"decisions.checkpoint.epochs has {epoch}; the pre-training ends with epoch {last}")
         return self
 
     @model_validator(mode="after")

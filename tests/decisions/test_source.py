@@ -71,7 +71,7 @@ def test_the_source_that_sees_the_classes_is_taken_and_its_weights_have_the_erro
     assert value(found, "error", "sharp", split="test") == pytest.approx(error)
     _, error = measure(fresh, batches(48, 1), weights=found.weights)
     assert value(found, "error", "sharp", split="validation") == pytest.approx(error)
-    assert value(found, "error", "dull", split="validation") > error + 0.2
+    assert value(found, "error", "dull", split="validation") > error + 0.1
     assert found.sure == "measured" and "clearly better than the next, dull" in found.advice
     assert list(found.rows.columns[: len(COLUMNS)]) == list(COLUMNS)
     assert found.rows["analysis"].unique().to_list() == ["source"]

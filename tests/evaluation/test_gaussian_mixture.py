@@ -32,7 +32,7 @@ def test_joint_is_the_log_density_by_loops():
 
 
 def test_planted_groups_are_found_and_scikit_learn_finds_the_same_likelihood():
-    points, owners = clouds()
+    points, owners = clouds(spread=0.7)
     mixture = fit_mixture(points, 3)
     groups = mixture.posterior(points).argmax(1)
     assert all(len(groups[owners == cloud].unique()) == 1 for cloud in range(3)) and len(groups.unique()) == 3

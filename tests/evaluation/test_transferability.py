@@ -21,7 +21,7 @@ def seen(signal=1.5, n=60, d=8, classes=3, seed=0):
 
 def test_every_score_prefers_features_that_tell_the_classes():
     trained = torch.nn.functional.one_hot(seen().targets).double()
-    low, high = (transferability(seen(signal), reference=trained) for signal in (0.0, 3.0))
+    low, high = (transferability(seen(signal), reference=trained) for signal in (0.0, 5.0))
     assert list(low) == list(high) == list(SCORES)
     assert all(low[name] < high[name] for name in SCORES)
     assert high["probe"] > 0.95 and high["knn"] > 0.95 and low["probe"] < 0.6
@@ -52,10 +52,10 @@ def test_nleep_is_leep_of_the_groups_and_at_best_nothing_is_left_to_tell():
 
 
 def test_held_out_examples_are_the_ones_that_are_answered():
-    other = seen(signal=3.0, n=30, seed=9)
+    other = seen(signal=5.0, n=30, seed=9)
     wrong = Features(other.features, other.outputs, (other.targets + 1) % 3)
-    good = transferability(seen(3.0), held_out=other, scores=["probe", "knn"])
-    bad = transferability(seen(3.0), held_out=wrong, scores=["probe", "knn"])
+    good = transferability(seen(5.0), held_out=other, scores=["probe", "knn"])
+    bad = transferability(seen(5.0), held_out=wrong, scores=["probe", "knn"])
     assert all(good[name] > 0.9 and bad[name] < 0.1 for name in good)
 
 
@@ -66,7 +66,7 @@ def test_class_numbers_need_not_be_close_together():
 
 
 def test_several_labels():
-    one = seen(3.0)
+    one = seen(5.0)
     labels = Features(one.features, one.outputs, torch.nn.functional.one_hot(one.targets).float())
     found = transferability(labels)
     assert set(found) == {"logme", "probe", "knn"}

@@ -9,6 +9,7 @@ from bequest.data.pack import open_packed
 from bequest.evaluation.predict import measure
 from bequest.models.files import read_weights
 from bequest.models.opening import open_model
+from bequest.report.advice import told
 from bequest.report.gathering import gather
 from bequest.report.page import render
 from bequest.report.session import carry_out
@@ -77,7 +78,7 @@ def test_what_cannot_be_decided_is_told_with_its_key(decisions, said):
 
 
 def test_more_shots_than_there_are_cannot_be_asked_for():
-    with pytest.raises(ValueError, match="decisions.labels.sizes has 100000, but a class of digits has"):
+    with pytest.raises(ValueError, match=r"decisions.labels.sizes has 100000, but a class of digits has"):
         planned(decisions={"labels": {"sizes": [1, 100000]}})
 
 
@@ -127,8 +128,8 @@ def test_the_report_says_what_to_do(finished):
     assert [advice.decision for advice in contents.advices] == ["checkpoint", "labels", "source"]
     page = render(contents)
     assert '<h2 id="advices">What to do</h2>' in page
-    for advice in contents.advices:
-        assert advice.title in page and advice.cost in page
-        assert advice.word == {"measured": "measured", "inconclusive": "not sure"}[advice.sure]
+    for made in told(contents.advices, ["hand"]):
+        assert made.title in page and made.cost in page and "images through the network" in made.cost
+        assert f"<b>{made.word}</b>" in page
     made = contents.advices[-1].weights
     assert made is not None and made in page and (finished[1].root / made).is_file()

@@ -73,7 +73,7 @@ def as_examples(given: Examples | Batches, classes: int | None = None) -> Exampl
     inputs: Tensor | dict[str, Tensor]
     channels = 3
     if isinstance(first, Mapping):
-        inputs = {name: torch.cat([one[name].cpu() for one, _ in read]) for name in first}  # type: ignore[call-overload] # all are dicts, as the first
+        inputs = {name: torch.cat([one[name].cpu() for one, _ in read if isinstance(one, Mapping)]) for name in first}
     elif first.ndim == 4 and first.is_floating_point():
         inputs, channels = torch.cat([one.cpu() for one, _ in read if isinstance(one, Tensor)]), first.shape[1]
     else:

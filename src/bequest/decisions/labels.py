@@ -81,9 +81,9 @@ def labels(
         for place, size in enumerate(sizes):
             differences[split] = paired_difference(tuned[place].tolist(), fresh[place].tolist())  # the last is kept
             rows.append(_row("error_difference", TUNED, differences[split], b=FRESH, split=split, x=size))
-            found, note = equivalent(sizes, errors[TUNED][place], errors[FRESH], seed=seed)
-            rows.append(_row("equivalent_shots", TUNED, found, b=FRESH, split=split, x=size, unit="shots", note=note))
-            worth = _scaled(found, 1 / size)
+            shots, note = equivalent(sizes, errors[TUNED][place], errors[FRESH], seed=seed)
+            rows.append(_row("equivalent_shots", TUNED, shots, b=FRESH, split=split, x=size, unit="shots", note=note))
+            worth = _scaled(shots, 1 / size)
             rows.append(_row("worth", TUNED, worth, b=FRESH, split=split, x=size, unit="times", note=note))
     better = all(found.high is not None and found.high < 0 for found in differences.values())
     worse = all(found.low is not None and found.low > 0 for found in differences.values())
@@ -105,32 +105,30 @@ def equivalent(sizes: Sequence[int], tuned: Errors, fresh: Errors, *, seed: int 
         The number with its interval, and a note where it lies outside of what was tried: then the value is NaN and one
         end says where it was looked for.
     """
-    replicas_of = tuned.shape[-1], fresh.shape[1]
     value = crossing(sizes, fresh.mean(1), float(tuned.mean()))
-    n = min(replicas_of)
+    n = min(len(tuned), fresh.shape[1])
     low: float | None = None
     high: float | None = None
     if n > 1:
         generator = np.random.default_rng(seed)
-        drawn = []
-        for _ in range(DRAWS):
-            first = generator.integers(0, replicas_of[0], replicas_of[0])
-            other = first if replicas_of[0] == replicas_of[1] else generator.integers(0, replicas_of[1], replicas_of[1])
-            drawn.append(crossing(sizes, fresh[:, other].mean(1), float(tuned[first].mean())))
+        first = generator.integers(0, len(tuned), (DRAWS, len(tuned)))
+        together = len(tuned) == fresh.shape[1]
+        other = first if together else generator.integers(0, fresh.shape[1], (DRAWS, fresh.shape[1]))
+        drawn = _crossings(sizes, fresh[:, other].mean(2), tuned[first].mean(1))
         # no straight line between ends that may be infinite
         low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975], method="inverted_cdf"))
     if math.isinf(value):
-        return Interval(
-            math.nan, low if low is not None and math.isfinite(low) and low > 0 else sizes[-1], None, n
-        ), MORE
+        return Interval(math.nan, low if low and math.isfinite(low) else sizes[-1], None, n), MORE
     if value == 0:
         return Interval(math.nan, None, high if high and math.isfinite(high) else sizes[0], n), FEWER
-    note = None
-    if high is not None and math.isinf(high):
-        high, note = None, f"its upper end is {MORE}"
+    notes = []
     if low == 0:
-        low, note = None, "; ".join(filter(None, (f"its lower end is {FEWER}", note)))
-    return Interval(value, low, high, n), note
+        low = None
+        notes.append(f"its lower end is {FEWER}")
+    if high is not None and math.isinf(high):
+        high = None
+        notes.append(f"its upper end is {MORE}")
+    return Interval(value, low, high, n), "; ".join(notes) or None
 
 
 def crossing(sizes: Sequence[int], curve: Errors, level: float) -> float:
@@ -142,17 +140,24 @@ def crossing(sizes: Sequence[int], curve: Errors, level: float) -> float:
         level: the error to reach.
 
     Returns:
-        The number, straight between sizes on a log scale; 0 where the smallest size is enough; infinity where none is.
+        The number, straight between sizes on a log scale; 0 where the smallest size is more than enough; infinity where
+        none is.
     """
-    enough = np.flatnonzero(curve <= level + 1e-12)  # equal but for rounding
-    if not len(enough):
-        return math.inf
-    place = int(enough[0])
-    if place == 0:
-        return float(sizes[0]) if abs(float(curve[0]) - level) <= 1e-12 else 0.0
-    before, after = float(curve[place - 1]), float(curve[place])
-    share = min(1.0, (before - level) / (before - after))
-    return float(math.exp(math.log(sizes[place - 1]) + share * math.log(sizes[place] / sizes[place - 1])))
+    return float(_crossings(sizes, curve[:, None], np.array([level]))[0])
+
+
+def _crossings(sizes: Sequence[int], curves: Errors, levels: Errors) -> Errors:
+    """The crossings of many curves [sizes, draws] with a level each [draws]."""
+    logs = np.log(np.array(sizes, float))
+    enough = curves <= levels + 1e-12  # equal but for rounding
+    place = enough.argmax(0)
+    columns = np.arange(curves.shape[1])
+    before, after = curves[np.maximum(place - 1, 0), columns], curves[place, columns]
+    fall = np.where(before > after, before - after, 1.0)
+    share = np.clip((before - levels) / fall, 0, 1)
+    between = np.exp(logs[np.maximum(place - 1, 0)] + share * (logs[place] - logs[np.maximum(place - 1, 0)]))
+    first = np.where(np.abs(curves[0] - levels) <= 1e-12, float(sizes[0]), 0.0)
+    return np.where(~enough.any(0), np.inf, np.where(place == 0, first, between))
 
 
 def _errors(

@@ -91,4 +91,5 @@ def shrinkage(parts: TakenApart) -> float:
 
 def one_hot(targets: Tensor) -> Tensor:
     """Give float64 [N, classes that occur], a column for each class in ascending order."""
-    return (targets[:, None] == targets.unique()).double()
+    columns: Tensor = targets[:, None] == targets.unique()
+    return columns.double()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import polars as pl
-
+from bequest.report.contents import Advice
 from bequest.report.tables import Table, result_table
 
 if TYPE_CHECKING:
@@ -22,50 +21,26 @@ TITLES = {
     "labels": "Whether to transfer, and what it is worth in labels",
 }
 WORDS = {"measured": "measured", "inconclusive": "not sure", "refused": "refused"}
+COSTS = {"seconds": "{:,.0f} seconds", "images": "{:,.0f} images through the network"}
 
 
 @dataclass(frozen=True)
-class Advice:
-    """One decision on one target.
+class Told:
+    """An advice as the page shows it.
 
     Attributes:
-        decision: its name.
-        target: what it is about.
-        sentence: what to do, with the numbers.
-        sure: `measured`, `inconclusive` or `refused`.
-        rows: what was measured.
-        costs: seconds, images and further ones.
-        weights: the file of weights that it made, if it made any, in the study's folder.
+        advice: what was decided.
+        title: the question.
+        word: how sure it is.
+        cost: what it took.
+        table: the rows.
     """
 
-    decision: str
-    target: str
-    sentence: str
-    sure: str
-    rows: pl.DataFrame
-    costs: Mapping[str, float] = field(default_factory=dict)
-    weights: str | None = None
-
-    @property
-    def title(self) -> str:
-        """The question, in words."""
-        return TITLES.get(self.decision, self.decision.capitalize())
-
-    @property
-    def word(self) -> str:
-        """How sure it is, in words."""
-        return WORDS[self.sure]
-
-    @property
-    def cost(self) -> str:
-        """What it took."""
-        known = {"seconds": "{:,.0f} seconds", "images": "{:,.0f} images through the network"}
-        return ", ".join(form.format(self.costs[name]) for name, form in known.items() if name in self.costs)
-
-    @property
-    def table(self) -> Table:
-        """The rows as a table."""
-        return result_table(self.rows, f"{self.title}, {self.target}: rows")
+    advice: Advice
+    title: str
+    word: str
+    cost: str
+    table: Table
 
 
 def advices(plan: Plan, store: Store) -> Iterator[Advice]:
@@ -85,3 +60,22 @@ def advices(plan: Plan, store: Store) -> Iterator[Advice]:
             made = artefact.folder / "weights.safetensors"
             weights = str(made.relative_to(store.root)) if made.is_file() else None
             yield Advice(decision, target, told["advice"], told["sure"], artefact.rows(), told["costs"], weights)
+
+
+def told(made: Sequence[Advice], targets: Sequence[str]) -> list[Told]:
+    """Give decisions as the page shows them.
+
+    Args:
+        made: the decisions.
+        targets: all targets of the study: one alone is not named.
+
+    Returns:
+        One for each, in order.
+    """
+    found = []
+    for advice in made:
+        title = TITLES.get(advice.decision, advice.decision.capitalize())
+        title = f"{title}: {advice.target}" if len(targets) > 1 else title
+        cost = ", ".join(form.format(advice.costs[name]) for name, form in COSTS.items() if name in advice.costs)
+        found.append(Told(advice, title, WORDS[advice.sure], cost, result_table(advice.rows, f"{title}: rows")))
+    return found

@@ -13,8 +13,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bequest.report.advice import Advice
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -78,6 +76,29 @@ class Failure:
     step: str
     message: str
     traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A decision on one target.
+
+    Attributes:
+        decision: its name.
+        target: what it is about.
+        sentence: what to do, with the numbers.
+        sure: `measured`, `inconclusive` or `refused`.
+        rows: what was measured.
+        costs: seconds, images and further ones.
+        weights: the file of weights that it made, if it made any, in the study's folder.
+    """
+
+    decision: str
+    target: str
+    sentence: str
+    sure: str
+    rows: pl.DataFrame
+    costs: Mapping[str, float] = field(default_factory=dict)
+    weights: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from bequest.report.advice import told
 from bequest.report.charts import sweep_charts
 from bequest.report.contents import ReportInput
 from bequest.report.embedding import policy, script_json, vega_script
@@ -90,6 +91,7 @@ def render(report: ReportInput) -> str:
         "grid": grid(report.pictures),
         "strips": strips(report.shuffled),
         "groups": mistake_groups(report.mistakes),
+        "advices": told(report.advices, report.targets),
         "specs": script_json({chart.key: chart.spec for chart in charts if chart.spec}),
         "policy": policy([text for text in (vega, script) if text], [style]),
         "vega": vega,

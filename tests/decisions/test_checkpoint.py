@@ -83,6 +83,12 @@ def test_where_the_start_is_enough_pre_training_is_not_needed():
     assert found.advice.startswith("Do without the pre-training, which saves all 8 epochs")
 
 
+def test_where_nothing_was_learned_nothing_is_decided():
+    found = checkpoint(series({0: 0.9, 8: 0.88}), chance=0.1)
+    assert found.sure == "inconclusive" and "11.0 % right on validation where guessing is 10.0 %" in found.advice
+    assert checkpoint(series({0: 0.5, 8: 0.2}), chance=0.1).sure == "measured"
+
+
 def test_other_arms_are_left_out():
     runs = series({0: 0.5, 8: 0.2})
     for here in runs.values():

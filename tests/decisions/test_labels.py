@@ -94,7 +94,7 @@ def test_pre_training_that_harms():
     found = labels(curves((0.9, 0.85, 0.82, 0.81), FRESH, spread=0.001))
     assert found.advice.startswith("Do not transfer: with 32 labels") and found.sure == "measured"
     assert numbers(found, "equivalent_shots", 8)["note"] == FEWER
-    assert f"without pre-training 4 labels a class ({FEWER}) are as good as 32 with it" in found.advice
+    assert f"without pre-training 4 labels a class ({FEWER}) is as good as 32 with it" in found.advice
 
 
 def test_curves_that_end_alike_are_not_decided():
@@ -102,6 +102,12 @@ def test_curves_that_end_alike_are_not_decided():
     assert found.sure == "inconclusive" and found.advice.startswith("It is not sure whether to transfer")
     one = labels(curves(TUNED, FRESH, replicas=1))
     assert one.sure == "inconclusive" and "1 replica" in one.advice
+
+
+def test_where_nothing_was_learned_there_is_nothing_to_decide():
+    found = labels(curves((0.9, 0.9, 0.89, 0.85), (0.9, 0.9, 0.9, 0.9), spread=0.001), chance=0.1)
+    assert found.sure == "inconclusive" and "the better arm is 15.0 % right on validation" in found.advice
+    assert labels(curves(TUNED, FRESH), chance=0.1).sure == "measured"
 
 
 def test_validation_and_test_must_agree():

@@ -118,6 +118,12 @@ def test_equal_candidates_are_not_told_apart():
     assert alone.sure == "inconclusive" and "1 candidate of 1 was trained" in alone.advice
 
 
+def test_what_learned_nothing_is_not_compared():
+    blind = {"one": knowing(0.0), "two": knowing(1e-9)}
+    found = decided(blind, recipe=Recipe(epochs=1, batch_size=24, learning_rate=1e-6))
+    assert found.sure == "inconclusive" and found.advice.startswith("No candidate learned the target")
+
+
 def test_each_candidate_gets_the_same_rates_and_the_best_of_them():
     found = decided(learning_rates=(1e-7, 0.2, 1e30))
     assert value(found, "learning_rate", "sharp") == 0.2

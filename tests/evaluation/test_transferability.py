@@ -65,6 +65,17 @@ def test_class_numbers_need_not_be_close_together():
     assert transferability(apart) == transferability(one)
 
 
+def test_features_that_do_not_vary_have_the_scores_of_knowing_nothing():
+    one = seen()
+    flat = Features(torch.ones(60, 8).double(), torch.zeros(60, 5).double(), one.targets)
+    found = transferability(flat, reference=one.features)
+    assert all(math.isfinite(value) for value in found.values())
+    assert (found["h_score"], found["h_score_shrunk"], found["cka"]) == (0, 0, 0)
+    for name in ("leep", "nce", "nleep"):
+        assert found[name] == pytest.approx(-math.log(3))
+    assert found["probe"] <= 0.5 and found["knn"] <= 0.5
+
+
 def test_several_labels():
     one = seen(5.0)
     labels = Features(one.features, one.outputs, torch.nn.functional.one_hot(one.targets).float())

@@ -17,6 +17,7 @@ earlier falls earlier, and its end may be better than this checkpoint, not worse
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from bequest.analyses.groups import counted
 from bequest.analyses.intervals import Interval, paired_difference
 from bequest.analyses.pairs import replicas
 from bequest.analyses.result import table
+from bequest.analyses.verdict import trained_accuracy
 from bequest.decisions.decision import Decision
 from bequest.training.outcome import final_error
 from bequest.training.trajectory import Trajectory
@@ -38,6 +40,7 @@ def checkpoint(
     source: Trajectory | None = None,
     margin: float = MARGIN,
     arm: str = "finetune",
+    chance: float | None = None,
     epoch_images: int | None = None,
     epoch_seconds: float | None = None,
     spent: Mapping[str, float] | None = None,
@@ -50,6 +53,7 @@ def checkpoint(
         source: the pre-training, whose checkpoint the decision then carries.
         margin: accuracy that may be given up, 0..1.
         arm: which runs count; runs of other arms are left out.
+        chance: accuracy of guessing, 0..1, by which it is told whether anything was learned; None: not told.
         epoch_images: examples that an epoch of the pre-training learns from, for what would be saved.
         epoch_seconds: how long such an epoch takes.
         spent: what the fine-tunes cost, `seconds` and `images`, if known; it becomes the costs of the decision.
@@ -96,6 +100,14 @@ def checkpoint(
     # the last against itself loses nothing, whatever the runs
     sure = last or (confirmed.high is not None and confirmed.high <= margin + 1e-12)
     advice = _advice(chosen, epochs, losses, confirmed, margin, sure)
+    ends = [final_error(name, trajectories[epochs[-1]][name].metrics, "validation") for name in runs]
+    right = 1 - math.fsum(ends) / len(ends)
+    if chance is not None and right < trained_accuracy(chance):
+        sure = False
+        advice = (
+            f"Fine-tuning from the last checkpoint learned nothing: {100 * right:.1f} % right on validation where "
+            f"guessing is {100 * chance:.1f} %, so there is nothing that an earlier one could lose."
+        )
     weights = None if source is None else source.checkpoints.get(_called(chosen, epochs[-1]))
     return Decision(NAME, advice, table(NAME, rows), dict(spent or {}), "measured" if sure else "inconclusive", weights)
 

@@ -27,6 +27,7 @@ from bequest.analyses.groups import bounded, counted, ranged
 from bequest.analyses.intervals import Interval, mean_interval, paired_difference
 from bequest.analyses.pairs import replica_pairs, replicas
 from bequest.analyses.result import table
+from bequest.analyses.verdict import trained_accuracy
 from bequest.decisions.decision import Decision
 from bequest.training.outcome import final_error
 from bequest.training.trajectory import Trajectory
@@ -41,6 +42,7 @@ Errors = NDArray[np.float64]  # [sizes, replicas]
 def labels(
     trajectories: Mapping[int, Mapping[str, Trajectory]],
     *,
+    chance: float | None = None,
     spent: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Decision:
@@ -50,6 +52,7 @@ def labels(
         trajectories: shots (images a class) -> name of a run (`finetune/0`, `randinit/0`) -> its trajectory, with
             errors on validation and test. At least two sizes. Other arms get their curves too. `learn_sizes` makes
             them.
+        chance: accuracy of guessing, 0..1, by which it is told whether anything was learned; None: not told.
         spent: what the trainings cost, `seconds` and `images`, if known; it becomes the costs of the decision.
         seed: of the bootstrap.
 
@@ -88,6 +91,14 @@ def labels(
     better = all(found.high is not None and found.high < 0 for found in differences.values())
     worse = all(found.low is not None and found.low > 0 for found in differences.values())
     made = table(NAME, rows)
+    least = min(_mean(made.filter(split="validation"), which, sizes[-1]).value for which in (TUNED, FRESH))
+    right = 1 - least
+    if chance is not None and right < trained_accuracy(chance):
+        advice = (
+            f"Nothing was learned from {counted(sizes[-1], 'label')} a class: the better arm is {100 * right:.1f} % "
+            f"right on validation where guessing is {100 * chance:.1f} %, so there is nothing to decide by."
+        )
+        return Decision(NAME, advice, made, dict(spent or {}), "inconclusive")
     advice = _advice(made, sizes, differences["validation"], sure=better or worse)
     return Decision(NAME, advice, made, dict(spent or {}), "measured" if better or worse else "inconclusive")
 
@@ -193,8 +204,9 @@ def _advice(rows: pl.DataFrame, sizes: Sequence[int], difference: Interval, *, s
     if not sure:
         verb = "It is not sure whether to transfer"
     said = (
-        f"{verb}: with {sizes[-1]} labels a class fine-tuning has {ranged(means[TUNED], '.1f', 100)} % errors on test "
-        f"and training from random init {ranged(means[FRESH], '.1f', 100)} %, {counted(difference.n, 'replica')}; "
+        f"{verb}: with {counted(sizes[-1], 'label')} a class fine-tuning has {ranged(means[TUNED], '.1f', 100)} % "
+        f"errors on test and training from random init {ranged(means[FRESH], '.1f', 100)} %, "
+        f"{counted(difference.n, 'replica')}; "
     )
     return said + _worth(test.filter(metric="equivalent_shots").sort("x"), sizes)
 
@@ -210,8 +222,8 @@ def _worth(rows: pl.DataFrame, sizes: Sequence[int]) -> str:
         row = known.row(-1, named=True)  # the largest size for which an answer was found
         shots = Interval(row["value"], row["low"], row["high"], row["n"])
         return (
-            f"pre-training makes {row['x']:.0f} labels a class as good as {ranged(shots, '.0f')} without it, "
-            f"{shots.value / row['x']:.1f} times as many."
+            f"pre-training makes {counted(int(row['x']), 'label')} a class as good as {ranged(shots, '.0f')} without "
+            f"it, {shots.value / row['x']:.1f} times as many."
         )
     if (rows["note"] == MORE).all():
         return (
@@ -219,5 +231,5 @@ def _worth(rows: pl.DataFrame, sizes: Sequence[int]) -> str:
             f"is worth more than {sizes[-1] / sizes[0]:.3g} times as many."
         )
     if (rows["note"] == FEWER).all():
-        return f"without pre-training {sizes[0]} labels a class ({FEWER}) are as good as {sizes[-1]} with it."
+        return f"without pre-training {counted(sizes[0], 'label')} a class ({FEWER}) is as good as {sizes[-1]} with it."
     return "what it is worth lies outside of the sizes tried."

@@ -5,7 +5,8 @@ by one of the scores, and the first of them are fine-tuned with the same recipe,
 rates each. The one with the lowest validation error is taken, and measured on test, once.
 
 `sure` is `measured` where the best is better than the second on validation, the 95 percent interval of the paired
-difference (over replicas; with one replica over examples) clear of 0. Otherwise any of the first would do.
+difference (over replicas; with one replica over examples) clear of 0, and learned the target at all (twice the accuracy
+of guessing, `trained_accuracy`). Otherwise any of the first would do.
 
 How far to trust the scores next time: Kendall's tau, the weighted tau and Pearson's correlation of each with the
 validation accuracy (`rank_agreement`). Nothing is said of fewer than five candidates. Where only the first were
@@ -21,14 +22,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bequest.analyses.groups import bounded, counted, ranged
 from bequest.analyses.intervals import Interval, mean_interval, paired_difference, share_interval
 from bequest.analyses.result import table
+from bequest.analyses.verdict import trained_accuracy
 from bequest.decisions.decision import Decision
 from bequest.decisions.fine_tunes import FineTune, Shown, as_examples, candidate, count, fine_tune, with_head
 from bequest.decisions.rank_agreement import LEAST, Agreement, agreement
@@ -42,6 +45,7 @@ from bequest.training.recipe import Recipe
 from bequest.weights.algebra import Weights
 
 NAME = "source"
+COMPARED = 2  # the best and the second
 UNITS = {"probe": "share", "knn": "share", "cka": "similarity", "h_score": "", "h_score_shrunk": ""}  # others: nats
 
 
@@ -137,6 +141,8 @@ def source(
     chosen = ranked[: top or len(ranked)]
     for one in chosen:
         _train(one, shown, validation, recipe, asked, learning_rates, replicas, seed)
+        for other in sorted((other for other in chosen if other.tunes), key=lambda other: other.order)[COMPARED:]:
+            other.tunes = [replace(tune, weights={}) for tune in other.tunes]  # the memory is that of two, not of all
     trained = sorted((one for one in chosen if not one.failed), key=lambda one: one.order)
     agreements = {name: _agreement(name, trained, seed) for name in SCORES if any(name in one.scores for one in found)}
     n = {"validation": count(validation), "train": len(shown.targets)}
@@ -160,8 +166,11 @@ def source(
     difference = _difference(best, trained[1], validation, shown, asked, seed) if len(trained) > 1 else None
     if difference is not None:
         rows.append(_row("error_difference", best.name, difference, b=trained[1].name, split="validation"))
-    sure = difference is not None and difference.high is not None and difference.high < 0
+    learned = _learned(best, validation, asked)
+    sure = learned and difference is not None and difference.high is not None and difference.high < 0
     advice = _advice(trained, confirmed, difference, sure, by, agreements, len(found), asked)
+    if not learned:
+        advice = f"No candidate learned the target, so they can't be compared. {advice}"
     weights = min(best.tunes, key=lambda tune: tune.score).weights
     return Decision(NAME, advice, table(NAME, rows), costs, "measured" if sure else "inconclusive", weights)
 
@@ -264,6 +273,14 @@ def _difference(
     return paired_difference(wrong(best), wrong(second))
 
 
+def _learned(best: _Candidate, validation: Batches, task: tasks.Task) -> bool:
+    """Whether the best candidate is clearly above guessing, where it is known how good that is."""
+    if task.chance is None:
+        return True
+    chance = task.chance(torch.cat([targets.cpu() for _, targets in validation]))
+    return 1 - best.order[0] >= trained_accuracy(chance)
+
+
 def _row(metric: str, a: str | None, found: Interval | None = None, **more: Any) -> dict[str, Any]:
     numbers = {} if found is None else {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
     return {"metric": metric, "a": a, "module": "*", "unit": "share", **numbers, **more}
@@ -304,14 +321,14 @@ def _advice(
 ) -> str:
     best = trained[0]
 
-    def sized(found: Interval) -> str:
+    def sized(found: Interval, unit: str = "%") -> str:
         """A share in percent, with its interval; a loss as it is."""
-        return ranged(found, ".3f") if task.units["error"] == "loss" else f"{ranged(found, '.1f', 100)} %"
+        return ranged(found, ".3f") if task.units["error"] == "loss" else f"{ranged(found, '.1f', 100)} {unit}"
 
     said = f"Start from {best.name}: fine-tuned it has an error of {sized(_alone(best.order[0]))} on validation"
     if difference is not None:
         word = "clearly better than" if sure else "not to be told apart from"
-        said += f", {word} the next, {trained[1].name} ({sized(_turned(difference))} less)"
+        said += f", {word} the next, {trained[1].name} (by {sized(_turned(difference), 'points')})"
     said += f", and of {sized(confirmed)} on test, which was looked at once; "
     said += f"{counted(len(trained), 'candidate')} of {there} {'was' if len(trained) == 1 else 'were'} trained"
     found = agreements.get(by)

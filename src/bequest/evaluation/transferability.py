@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from bequest.evaluation.class_scores import h_score, leep, nce
@@ -75,6 +76,8 @@ def nleep(parts: TakenApart, targets: Tensor, *, seed: int = 0) -> float:
     Returns:
         The mean log likelihood in nats, at most 0.
     """
+    if not len(parts.values):  # features that do not vary are one group
+        return leep(torch.ones(parts.examples, 1, dtype=torch.float64), targets)
     share = (parts.values**2).cumsum(0) / (parts.values**2).sum()
     kept = int((share < ENERGY).sum()) + 1
     components = max(1, min(A_CLASS * len(targets.unique()), parts.examples // A_COMPONENT))
@@ -153,6 +156,8 @@ def _tried(answer: Callable[..., Tensor], evidence: Evidence) -> float:
 
 def _alike(evidence: Evidence) -> float:
     assert evidence.reference is not None
+    if not len(evidence.parts.values):
+        return 0.0  # features that do not vary have nothing in common with any
     step = max(1, -(-len(evidence.reference) // MOST_COMPARED))
     return linear_cka(evidence.seen.features[::step], evidence.reference[::step])
 

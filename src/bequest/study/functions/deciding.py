@@ -22,6 +22,7 @@ from bequest.decisions.source import source as source_
 from bequest.models.files import read_weights, write_weights
 from bequest.models.opening import open_model
 from bequest.study.functions.images import evaluation_batches, joined, task_of
+from bequest.study.functions.measuring import chance_of
 from bequest.study.functions.training import run_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
@@ -38,7 +39,7 @@ def checkpoint(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, 
     Args:
         folder: gets what a decision leaves.
         arguments: `cells` (name, run, epoch), `margin`.
-        inputs: the runs by their names in `cells`, and `pretrained`.
+        inputs: the runs by their names in `cells`, `pretrained`, `images`.
         context: unused.
     """
     pretrained = inputs["pretrained"]
@@ -47,6 +48,7 @@ def checkpoint(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, 
         _placed(arguments, inputs),
         source=run_of(pretrained),
         margin=arguments["margin"],
+        chance=chance_of(inputs),
         epoch_images=about["images"],
         epoch_seconds=pretrained.json("provenance")["seconds"] / epochs,
         spent=_spent(_runs(inputs)),
@@ -60,10 +62,11 @@ def labels(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Arte
     Args:
         folder: gets what a decision leaves.
         arguments: `cells` (name, run, shots), `seed`.
-        inputs: the runs by their names in `cells`.
+        inputs: the runs by their names in `cells`, `images`.
         context: unused.
     """
-    decision = labels_(_placed(arguments, inputs), spent=_spent(_runs(inputs)), seed=arguments["seed"])
+    spent, chance = _spent(_runs(inputs)), chance_of(inputs)
+    decision = labels_(_placed(arguments, inputs), chance=chance, spent=spent, seed=arguments["seed"])
     write_decision(folder, arguments, decision)
 
 

@@ -27,6 +27,7 @@ from bequest.analyses.pairs import replicas
 from bequest.analyses.result import table
 from bequest.analyses.verdict import trained_accuracy
 from bequest.decisions.decision import Decision
+from bequest.decisions.row import row
 from bequest.training.outcome import final_error
 from bequest.training.trajectory import Trajectory
 
@@ -92,10 +93,10 @@ def checkpoint(
             break
         chosen = epoch
     confirmed = lost(chosen, "test")
-    rows = [_row("error_loss", arm, found, split="validation", x=epoch) for epoch, found in losses.items()]
-    rows.append(_row("error_loss", arm, confirmed, split="test", x=chosen))
+    rows = [row("error_loss", arm, found, split="validation", x=epoch) for epoch, found in losses.items()]
+    rows.append(row("error_loss", arm, confirmed, split="test", x=chosen))
     rows += _saved(arm, chosen, epochs[-1], len(runs), epoch_images, epoch_seconds)
-    rows.append(_row("margin", None, value=margin, n=len(runs)))
+    rows.append(row("margin", None, value=margin, n=len(runs)))
     last = chosen == epochs[-1]
     # the last against itself loses nothing, whatever the runs
     sure = last or (confirmed.high is not None and confirmed.high <= margin + 1e-12)
@@ -116,23 +117,18 @@ def _called(epoch: int, last: int) -> str:
     return "last" if epoch == last else f"epoch-{epoch}" if epoch else "step-0"
 
 
-def _row(metric: str, a: str | None, found: Interval | None = None, **more: Any) -> dict[str, Any]:
-    numbers = {} if found is None else {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-    return {"metric": metric, "a": a, "module": "*", "unit": "share", **numbers, **more}
-
-
 def _saved(
     arm: str, chosen: int, last: int, n: int, images: int | None, seconds: float | None
 ) -> Iterator[dict[str, Any]]:
     """What stopping at the chosen checkpoint would have saved of the pre-training."""
     spared = last - chosen
-    yield _row("chosen_epoch", arm, value=chosen, n=n, unit="epochs")
-    yield _row("saved_epochs", arm, value=spared, n=n, unit="epochs")
-    yield _row("saved_share", arm, value=spared / last, n=n)
+    yield row("chosen_epoch", arm, value=chosen, n=n, unit="epochs")
+    yield row("saved_epochs", arm, value=spared, n=n, unit="epochs")
+    yield row("saved_share", arm, value=spared / last, n=n)
     if images is not None:
-        yield _row("saved_images", arm, value=spared * images, n=n, unit="images")
+        yield row("saved_images", arm, value=spared * images, n=n, unit="images")
     if seconds is not None:
-        yield _row("saved_seconds", arm, value=spared * seconds, n=n, unit="s")
+        yield row("saved_seconds", arm, value=spared * seconds, n=n, unit="s")
 
 
 def _advice(

@@ -29,6 +29,7 @@ from bequest.analyses.pairs import replica_pairs, replicas
 from bequest.analyses.result import table
 from bequest.analyses.verdict import trained_accuracy
 from bequest.decisions.decision import Decision
+from bequest.decisions.row import row
 from bequest.training.outcome import final_error
 from bequest.training.trajectory import Trajectory
 
@@ -79,15 +80,15 @@ def labels(
         errors = {which: _errors(trajectories, sizes, names, split) for which, names in runs.items()}
         for which, found in errors.items():
             for size, values in zip(sizes, found, strict=True):
-                rows.append(_row("error", which, bounded(mean_interval(values.tolist())), split=split, x=size))
+                rows.append(row("error", which, bounded(mean_interval(values.tolist())), split=split, x=size))
         tuned, fresh = (_errors(trajectories, sizes, names, split) for names in _pairs(runs))
         for place, size in enumerate(sizes):
             differences[split] = paired_difference(tuned[place].tolist(), fresh[place].tolist())  # the last is kept
-            rows.append(_row("error_difference", TUNED, differences[split], b=FRESH, split=split, x=size))
+            rows.append(row("error_difference", TUNED, differences[split], b=FRESH, split=split, x=size))
             shots, note = equivalent(sizes, errors[TUNED][place], errors[FRESH], seed=seed)
-            rows.append(_row("equivalent_shots", TUNED, shots, b=FRESH, split=split, x=size, unit="shots", note=note))
+            rows.append(row("equivalent_shots", TUNED, shots, b=FRESH, split=split, x=size, unit="shots", note=note))
             worth = _scaled(shots, 1 / size)
-            rows.append(_row("worth", TUNED, worth, b=FRESH, split=split, x=size, unit="times", note=note))
+            rows.append(row("worth", TUNED, worth, b=FRESH, split=split, x=size, unit="times", note=note))
     better = all(found.high is not None and found.high < 0 for found in differences.values())
     worse = all(found.low is not None and found.low > 0 for found in differences.values())
     made = table(NAME, rows)
@@ -185,12 +186,6 @@ def _pairs(runs: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def _row(metric: str, a: str, found: Interval, **more: Any) -> dict[str, Any]:
-    value = found.value if math.isfinite(found.value) else None
-    numbers = {"value": value, "low": found.low, "high": found.high, "n": found.n}
-    return {"metric": metric, "a": a, "module": "*", "unit": "share", **numbers, **more}
-
-
 def _scaled(found: Interval, factor: float) -> Interval:
     ends = [None if end is None else factor * end for end in (found.low, found.high)]
     return Interval(factor * found.value, ends[0], ends[1], found.n)
@@ -212,18 +207,18 @@ def _advice(rows: pl.DataFrame, sizes: Sequence[int], difference: Interval, *, s
 
 
 def _mean(rows: pl.DataFrame, which: str, size: int) -> Interval:
-    row = rows.filter(metric="error", a=which, x=size).row(0, named=True)
-    return Interval(row["value"], row["low"], row["high"], row["n"])
+    found = rows.filter(metric="error", a=which, x=size).row(0, named=True)
+    return Interval(found["value"], found["low"], found["high"], found["n"])
 
 
 def _worth(rows: pl.DataFrame, sizes: Sequence[int]) -> str:
     known = rows.filter(pl.col("value").is_not_null())
     if known.height:
-        row = known.row(-1, named=True)  # the largest size for which an answer was found
-        shots = Interval(row["value"], row["low"], row["high"], row["n"])
+        best = known.row(-1, named=True)  # the largest size for which an answer was found
+        shots = Interval(best["value"], best["low"], best["high"], best["n"])
         return (
-            f"pre-training makes {counted(int(row['x']), 'label')} a class as good as {ranged(shots, '.0f')} without "
-            f"it, {shots.value / row['x']:.1f} times as many."
+            f"pre-training makes {counted(int(best['x']), 'label')} a class as good as {ranged(shots, '.0f')} without "
+            f"it, {shots.value / best['x']:.1f} times as many."
         )
     if (rows["note"] == MORE).all():
         return (

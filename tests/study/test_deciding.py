@@ -90,7 +90,9 @@ def test_labels_are_counted_where_an_example_has_one_class(tmp_path):
     (tmp_path / "spots.csv").write_text("\n".join(["path,red,green", *rows]))
     spots = {"spots": {"data": f"csv:{tmp_path / 'spots.csv'}?labels=red,green"}}
     changes = {"targets": spots, "analyses": {"learning_curves": {}}}
-    with pytest.raises(ValueError, match="spots.csv.* may have several labels; name other targets in decisions.labels"):
+    with pytest.raises(
+        ValueError, match=r"spots.csv.* may have several labels; name other targets in decisions.labels"
+    ):
         planned(decisions={"labels": {}}, **changes)
     assert ("source", "spots") in planned(decisions={"source": {}}, **changes).decided
 

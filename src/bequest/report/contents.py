@@ -79,6 +79,29 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """A decision on one target.
+
+    Attributes:
+        decision: its name.
+        target: what it is about.
+        sentence: what to do, with the numbers.
+        sure: `measured`, `inconclusive` or `refused`.
+        rows: what was measured.
+        costs: seconds, images and further ones.
+        weights: the file of weights that it made, if it made any, in the study's folder.
+    """
+
+    decision: str
+    target: str
+    sentence: str
+    sure: str
+    rows: pl.DataFrame
+    costs: Mapping[str, float] = field(default_factory=dict)
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
 class ReportInput:
     """All that a report shows.
 
@@ -100,6 +123,7 @@ class ReportInput:
         repeat: command lines that repeat the study.
         failures: steps that failed.
         left_out: what could not be measured, or not compared, and why.
+        advices: what should be done, by what was tried out for it.
         summary: a sentence in place of the count of claims, for a report that has no claims to judge.
     """
 
@@ -119,3 +143,4 @@ class ReportInput:
     failures: tuple[Failure, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     summary: str = ""
+    advices: tuple[Advice, ...] = ()

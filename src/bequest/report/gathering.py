@@ -20,6 +20,7 @@ from bequest.data.pack import Packed, open_packed
 from bequest.evaluation.predict import Predictions
 from bequest.evaluation.tasks import task
 from bequest.report.contents import Answer, Failure, MistakePicture, Picture, ReportInput
+from bequest.report.what_to_do import advices
 from bequest.study.functions.images import chosen
 from bequest.study.functions.measuring import open_predictions
 from bequest.study.plan import Plan
@@ -68,6 +69,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         repeat=(shlex.join(["bequest", "run", str(store.root / "study.yaml"), "--folder", str(store.root)]),),
         failures=failures(plan, store),
         left_out=tuple(study.left_out.items()),
+        advices=tuple(advices(plan, store)),
     )
 
 

@@ -20,6 +20,7 @@ from bequest.report.sections import sections
 from bequest.report.tables import frame_table
 from bequest.report.terms import terms
 from bequest.report.verdicts import slots
+from bequest.report.what_to_do import told
 from bequest.report.wording import interval, parted, tally, typeset
 from bequest.study.visible import visible, visible_values
 
@@ -78,6 +79,7 @@ def render(report: ReportInput) -> str:
     vega = vega_script() if any(chart.spec for chart in charts) else ""
     shown: dict[str, Any] = {
         "report": report,
+        "advices": told(report.advices, report.targets),
         "asked": _yaml(report.asked),
         "slots": claims,
         "tally": tally(claims),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bequest.study.asked_task import task_for
+from bequest.study.deciding import decide
 from bequest.study.making import in_order
 from bequest.study.measurements import measure
 from bequest.study.options import BlockShuffle, Checkpoints
@@ -29,6 +30,7 @@ class Plan:
         pretrained: the step that gives P; None where weights are compared whose source is not known.
         choices: the step that chose a learning rate, by (target, what for): an arm, or one at a block size.
         sweeps: the trials behind it, likewise.
+        decided: the step of each decision, by decision and target.
         runs: the step of each run, by target and name.
         further: the runs on shuffled images and from earlier checkpoints, by target.
         measured: the step of each analysis, by analysis and target.
@@ -41,6 +43,7 @@ class Plan:
     pretrained: Step | None
     choices: Mapping[tuple[str, str], Step]
     sweeps: Mapping[tuple[str, str], Mapping[str, Step]]
+    decided: Mapping[tuple[str, str], Step]
     runs: Mapping[str, Mapping[str, Step]]
     further: Mapping[str, tuple[Cell, ...]]
     measured: Mapping[tuple[str, str], Step]
@@ -51,7 +54,7 @@ class Plan:
         """Give all steps, each once, each after its inputs; `ends` are further steps that need some of them."""
         further = [cell.step for cells in self.further.values() for cell in cells]
         runs = [step for runs in self.runs.values() for step in runs.values()]
-        return in_order([*self.measured.values(), *runs, *further, *ends])
+        return in_order([*self.measured.values(), *self.decided.values(), *runs, *further, *ends])
 
 
 def plan(study: Study) -> Plan:
@@ -72,6 +75,7 @@ def plan(study: Study) -> Plan:
     runs: dict[str, dict[str, Step]] = {}
     further: dict[str, tuple[Cell, ...]] = {}
     measured: dict[tuple[str, str], Step] = {}
+    decided: dict[tuple[str, str], Step] = {}
     for name in study.targets:
         runs[name] = trainings.runs(name)
         for analysis, options in study.asked().items():
@@ -84,7 +88,11 @@ def plan(study: Study) -> Plan:
                 cells = trainings.from_checkpoints(name, options)
             further[name] = (*further.get(name, ()), *cells)
             measured[analysis, name] = measure(trainings, name, analysis, options, runs[name], cells)
-    found = trainings.choices, trainings.sweeps
+        for decision, choice in study.decisions.named().items():
+            if not choice.targets or name in choice.targets:
+                decided[decision, name], cells = decide(trainings, name, decision, choice)
+                further[name] = (*further.get(name, ()), *cells)
+    found = trainings.choices, trainings.sweeps, decided
     tasks = {name: task_for(trainings.opened[target.data]) for name, target in study.targets.items()}
     classes = {door: len(domain.classes) for door, domain in trainings.opened.items()}
     return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured, tasks, classes)

@@ -87,7 +87,7 @@ def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, A
 def dump(study: Study) -> str:
     """Write a study as YAML, with every default spelled out; `read_study` gives the same study back."""
     content = study.model_dump(mode="json", exclude_none=True)
-    for name in ("trust_pickle", "left_out"):
+    for name in ("trust_pickle", "left_out", "decisions"):
         if not content[name]:
             del content[name]
     if study.given:  # no arm is trained
@@ -144,7 +144,14 @@ def _with_absolute_places(study: Study, folder: Path) -> Study:
             update={key: with_absolute_place(door, folder) for key, door in doors.items()}
         )
     given = {name: _place(folder, path) for name, path in study.given.items()}
-    return study.model_copy(update={"source": source, "targets": targets, "given": given})
+    decisions = study.decisions
+    if decisions.source is not None:
+        candidates = {name: _place(folder, path) for name, path in decisions.source.candidates.items()}
+        decisions = decisions.model_copy(
+            update={"source": decisions.source.model_copy(update={"candidates": candidates})}
+        )
+    update = {"source": source, "targets": targets, "given": given, "decisions": decisions}
+    return study.model_copy(update=update)
 
 
 def _place(folder: Path, path: Path) -> Path:

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from bequest.data.source import Interpolation
 from bequest.study.asked_task import Asked
+from bequest.study.decision_options import Decisions
 from bequest.study.options import FROM_THE_START, OF_GIVEN, Analyses, Measured, Part, refuse_twice, usual
 from bequest.training.recipe import Recipe
 
@@ -140,6 +141,8 @@ class Study(Part):
     """Data sets to transfer to, by name; the first is the one nearest to the source."""
     arms: Arms = Arms()
     """What is trained on each target."""
+    decisions: Decisions = Decisions()
+    """What is decided: what to do, each tried out before it is said."""
     analyses: Analyses = Analyses()
     """What is measured."""
 
@@ -171,6 +174,27 @@ class Study(Part):
             if name not in OF_GIVEN or (name in FROM_THE_START and not self.source):
                 need = "the weights that they started from (`source.weights`)" if name in OF_GIVEN else "trainings"
                 raise ValueError(f"analyses.{name} needs {need}; given weights have none")
+        return self
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> Self:
+        for name, options in self.decisions.named().items():
+            for target in options.targets:
+                if target not in self.targets:
+                    raise ValueError(
+                        f"decisions.{name}.targets has {target}; the targets are {', '.join(self.targets)}"
+                    )
+            if self.given:
+                raise ValueError(f"decisions.{name} needs trainings; given weights have none")
+        if self.decisions.checkpoint and self.source and self.source.weights:
+            raise ValueError(
+                "decisions.checkpoint needs a pre-training with its checkpoints; `source.weights` is one file: leave "
+                "the decision out, or pre-train on `source.data`"
+            )
+        for epoch in (self.decisions.checkpoint.epochs or ()) if self.decisions.checkpoint else ():
+            if self.source and not 0 <= epoch < self.source.recipe.epochs:
+                last = self.source.recipe.epochs
+                raise ValueError(f"decisions.checkpoint.epochs has {epoch}; the pre-training ends with epoch {last}")
         return self
 
     @model_validator(mode="after")

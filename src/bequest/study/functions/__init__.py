@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bequest.study.functions import experiments, images, landscape, measuring, parts, training
+from bequest.study.functions import deciding, experiments, images, landscape, measuring, parts, training
 from bequest.study.functions.plugins import plugged
 from bequest.study.step import Function
 
@@ -28,5 +28,8 @@ FUNCTIONS: dict[str, Function] = {
     "matching": Function(landscape.matching, version=2, tolerant=("run/",)),
     "criticality": Function(parts.criticality, version=3, tolerant=("run/",)),
     "valley": Function(parts.valley, version=1, tolerant=("run/",)),
+    "decide_checkpoint": Function(deciding.checkpoint, version=1, tolerant=("run/",)),
+    "decide_labels": Function(deciding.labels, version=1, tolerant=("run/",)),
+    "decide_source": Function(deciding.source, version=1),
     "spectrum": Function(parts.spectrum, version=2, tolerant=("run/",)),
 }

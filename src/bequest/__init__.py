@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bequest.analyses.similarity import similarity as similarity
     from bequest.analyses.spectrum import spectrum as spectrum
     from bequest.data.block_shuffle import shuffle_blocks as shuffle_blocks
+    from bequest.decisions.decision import Decision as Decision
+    from bequest.decisions.freeze import freeze as freeze
+    from bequest.decisions.soup import soup as soup
     from bequest.evaluation.matching import match as match
     from bequest.evaluation.predict import Predictions as Predictions
     from bequest.evaluation.predict import predict as predict
@@ -63,6 +66,10 @@ _HOMES = {
     "matching": "bequest.analyses.matching",
     "plane": "bequest.analyses.plane",
     "spectrum": "bequest.analyses.spectrum",
+    # decisions
+    "Decision": "bequest.decisions.decision",
+    "freeze": "bequest.decisions.freeze",
+    "soup": "bequest.decisions.soup",
     # images and weights to experiment with
     "shuffle_blocks": "bequest.data.block_shuffle",
     "match": "bequest.evaluation.matching",

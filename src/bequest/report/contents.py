@@ -79,6 +79,31 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """A decision that was made.
+
+    Attributes:
+        name: of the decision.
+        target: what it is about.
+        advice: what to do, one sentence with the numbers.
+        sure: `measured`, `inconclusive` or `refused`.
+        rows: what was measured for it.
+        costs: what that took, by name.
+        weights: the file of weights that it made, seen from the study's folder.
+        note: what has to be known besides.
+    """
+
+    name: str
+    target: str
+    advice: str
+    sure: str
+    rows: pl.DataFrame
+    costs: Mapping[str, float] = field(default_factory=dict)
+    weights: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
 class ReportInput:
     """All that a report shows.
 
@@ -100,6 +125,7 @@ class ReportInput:
         repeat: command lines that repeat the study.
         failures: steps that failed.
         left_out: what could not be measured, or not compared, and why.
+        decisions: what to do, in the order to show.
         summary: a sentence in place of the count of claims, for a report that has no claims to judge.
     """
 
@@ -118,4 +144,5 @@ class ReportInput:
     repeat: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    decisions: tuple[Decided, ...] = ()
     summary: str = ""

@@ -13,6 +13,7 @@ from typing import Any
 
 from bequest.report.charts import sweep_charts
 from bequest.report.contents import ReportInput
+from bequest.report.decided import advices
 from bequest.report.embedding import policy, script_json, vega_script
 from bequest.report.headline import headlines
 from bequest.report.pictures import grid, mistake_groups, strips
@@ -82,6 +83,7 @@ def render(report: ReportInput) -> str:
         "tally": tally(claims),
         "terms": [] if report.summary else terms(report.results),
         "interval": interval,
+        "advices": advices(report.decisions),
         "headlines": headlines(report.results, report.targets),
         "sections": parts,
         "sweep_charts": swept,

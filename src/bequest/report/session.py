@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bequest.report.decided import gathered
 from bequest.report.gathering import failures, gather, results
 from bequest.report.headline import headlines
 from bequest.report.page import write_report
@@ -94,6 +95,10 @@ def print_results(place: Path) -> None:
         numbers.add_row(*shown)
     console.print("mean error after the last epoch, on test", highlight=False)
     console.print(numbers)
+    for one in gathered(made, store):
+        heading = Text.assemble("\n", (f"{one.name} ", "bold"), (one.sure, "bold"), f"  {one.target}")
+        console.print(heading)
+        console.print(Padding(Text(one.advice), (0, 0, 0, 4)))
     for slot in slots(found, failures(made, store)):
         heading = Text.assemble("\n", (f"{slot.claim:<4}", "bold"), (slot.word, "bold"), f"  {slot.text}")
         console.print(heading)
@@ -124,6 +129,7 @@ def _report_step(made: Plan) -> Step:
     inputs |= {f"run/{target}/{cell.name}": cell.step for target, cells in made.further.items() for cell in cells}
     inputs |= {f"choice/{target}/{arm}": step for (target, arm), step in made.choices.items()}
     inputs |= {f"domain/{door}": step for door, step in made.domains.items()}
+    inputs |= {f"decided/{decision}/{target}": step for (decision, target), step in made.decided.items()}
     inputs |= {"pretrained": made.pretrained} if made.pretrained else {}
     arguments = {"study": made.study.model_dump(mode="json")}
     return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=("",))

@@ -7,9 +7,10 @@ step stands after its inputs. Steps that two parts of a study share are one step
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bequest.study.asked_task import task_for
+from bequest.study.deciding import decide
 from bequest.study.making import in_order
 from bequest.study.measurements import measure
 from bequest.study.options import BlockShuffle, Checkpoints
@@ -33,6 +34,7 @@ class Plan:
         further: the runs on shuffled images and from earlier checkpoints, by target.
         measured: the step of each analysis, by analysis and target.
         tasks: the name of the task of each target.
+        decided: the step of each decision, by decision and target.
     """
 
     study: Study
@@ -44,12 +46,13 @@ class Plan:
     further: Mapping[str, tuple[Cell, ...]]
     measured: Mapping[tuple[str, str], Step]
     tasks: Mapping[str, str]
+    decided: Mapping[tuple[str, str], Step] = field(default_factory=dict)
 
     def steps(self, *ends: Step) -> list[Step]:
         """Give all steps, each once, each after its inputs; `ends` are further steps that need some of them."""
         further = [cell.step for cells in self.further.values() for cell in cells]
         runs = [step for runs in self.runs.values() for step in runs.values()]
-        return in_order([*self.measured.values(), *runs, *further, *ends])
+        return in_order([*self.measured.values(), *runs, *further, *self.decided.values(), *ends])
 
 
 def plan(study: Study) -> Plan:
@@ -82,6 +85,12 @@ def plan(study: Study) -> Plan:
                 cells = trainings.from_checkpoints(name, options)
             further[name] = (*further.get(name, ()), *cells)
             measured[analysis, name] = measure(trainings, name, analysis, options, runs[name], cells)
+    decided = {
+        (decision, name): decide(trainings, name, options, runs[name], measured)
+        for name in study.targets
+        for decision, options in study.decisions.named().items()
+        if not options.targets or name in options.targets
+    }
     found = trainings.choices, trainings.sweeps
     tasks = {name: task_for(trainings.opened[target.data]) for name, target in study.targets.items()}
-    return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured, tasks)
+    return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured, tasks, decided)

@@ -84,7 +84,7 @@ def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, A
 def dump(study: Study) -> str:
     """Write a study as YAML, with every default spelled out; `read_study` gives the same study back."""
     content = study.model_dump(mode="json", exclude_none=True)
-    for name in ("trust_pickle", "left_out"):
+    for name in ("trust_pickle", "left_out", "decisions"):
         if not content[name]:
             del content[name]
     if study.given:  # no arm is trained

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from bequest.study.asked_task import Asked
+from bequest.study.decision_options import Decisions
 from bequest.study.options import FROM_THE_START, OF_GIVEN, Analyses, Measured, Part, refuse_twice, usual
 from bequest.training.recipe import Recipe
 
@@ -134,6 +135,8 @@ class Study(Part):
     """What is trained on each target."""
     analyses: Analyses = Analyses()
     """What is measured."""
+    decisions: Decisions = Decisions()
+    """What is decided from it."""
 
     def asked(self) -> dict[str, Measured]:
         """Give the options of the analyses to make, by name; without any the usual ones."""
@@ -163,6 +166,11 @@ class Study(Part):
             if name not in OF_GIVEN or (name in FROM_THE_START and not self.source):
                 need = "the weights that they started from (`source.weights`)" if name in OF_GIVEN else "trainings"
                 raise ValueError(f"analyses.{name} needs {need}; given weights have none")
+        return self
+
+    @model_validator(mode="after")
+    def _decides_what_can_be_decided(self) -> Self:
+        self.decisions.check(tuple(self.targets), len(self.given), self.source is not None, self.arms.replicas)
         return self
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bequest.study.functions import experiments, images, landscape, measuring, parts, training
+from bequest.study.functions import deciding, experiments, images, landscape, measuring, parts, training
 from bequest.study.step import Function
 
 FUNCTIONS: dict[str, Function] = {
@@ -27,4 +27,6 @@ FUNCTIONS: dict[str, Function] = {
     "criticality": Function(parts.criticality, version=3, tolerant=("run/",)),
     "valley": Function(parts.valley, version=1, tolerant=("run/",)),
     "spectrum": Function(parts.spectrum, version=2, tolerant=("run/",)),
+    "soup": Function(deciding.soup, version=1, tolerant=("run/",)),
+    "freeze": Function(deciding.freeze, version=1, tolerant=("images", "measured/")),
 }

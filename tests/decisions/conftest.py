@@ -28,12 +28,13 @@ class Layered(nn.Module):
 
 
 def points(seed, n, turn=0.0):
-    """Points in six dimensions around one centre a class; `turn` moves the centres."""
+    """Points in six dimensions around four centres a class; `turn` moves the centres."""
     stream = torch.Generator().manual_seed(99)
-    centres = torch.randn(CLASSES, 6, generator=stream) * 1.2 + turn * torch.randn(CLASSES, 6, generator=stream)
+    centres = torch.randn(4 * CLASSES, 6, generator=stream) * 1.5
+    centres += turn * torch.randn(4 * CLASSES, 6, generator=stream)
     stream.manual_seed(seed)
-    targets = torch.randint(0, CLASSES, (n,), generator=stream)
-    return centres[targets] + torch.randn(n, 6, generator=stream), targets
+    chosen = torch.randint(0, 4 * CLASSES, (n,), generator=stream)
+    return centres[chosen] + 0.6 * torch.randn(n, 6, generator=stream), chosen % CLASSES
 
 
 def cut(pair, size=64):
@@ -57,13 +58,13 @@ class Case:
 
     def __init__(self, batchnorm):
         self.source = points(1, 400)
-        self.train, self.validation = points(2, 200, turn=0.4), cut(points(3, 300, turn=0.4))
-        self.test, self.other = cut(points(4, 300, turn=0.4)), cut(points(5, 200))
+        self.train, self.validation = points(2, 100, turn=0.8), cut(points(3, 300, turn=0.8))
+        self.test, self.other = cut(points(4, 300, turn=0.8)), cut(points(5, 200))
         self.calibration = cut(self.train)
         self.model = learned(Layered(batchnorm), self.source, 200, 0)
         self.base = copy.deepcopy(self.model.state_dict())
         self.tunes = {
-            name: copy.deepcopy(learned(self.model, self.train, 60, seed).state_dict())
+            name: copy.deepcopy(learned(self.model, self.train, 60, seed, 0.1).state_dict())
             for name, seed in (("a", 1), ("b", 2), ("c", 3))
         }
         self.permuted = permuted(self.tunes["a"])

@@ -49,17 +49,27 @@ def test_the_soup_of_permuted_copies_is_refused_with_the_barrier_as_the_reason(k
     assert decision.weights is None
     barrier = value(decision, "barrier_error")
     assert barrier > 0.1
-    assert decision.advice.startswith("Do not average these") and f"{100 * barrier:.1f} %" in decision.advice
+    assert (
+        decision.advice.startswith("Do not average these") and f"{100 * barrier:.1f} points of error" in decision.advice
+    )
     assert not decision.rows.filter(a="uniform").height
 
 
 def test_a_permuted_copy_is_left_out_and_the_others_are_averaged(plain):
     decision = made(plain, plain.tunes | {"copy": plain.permuted}, base=None)
     groups = {name: value(decision, "group", a=name) for name in (*plain.tunes, "copy")}
-    # the copy of a is as good as a: whichever of the two is in the group of the best, the other is not
-    assert groups["a"] != groups["copy"]
-    assert groups["b"] == groups["c"]
-    assert {value(decision, "in_soup", a=name, b="uniform") for name in ("a", "copy")} == {0.0, 1.0}
+    assert groups["a"] == groups["b"] == groups["c"] != groups["copy"]
+    assert [value(decision, "in_soup", a=name, b="uniform") for name in groups] == [1.0, 1.0, 1.0, 0.0]
+    assert "left out: copy, behind a barrier" in decision.advice
+
+
+def test_a_mean_that_is_worse_on_validation_is_not_advised(plain):
+    members = {"a": plain.tunes["a"], "start": plain.base, "noise": {n: t + 0.2 for n, t in plain.base.items()}}
+    decision = made(plain, members, base=None, method="uniform", limit=1.0)
+    worse, best = (value(decision, "error", a=name, split="validation") for name in ("uniform", "a"))
+    assert worse > best
+    assert f"is worse on validation ({100 * worse:.1f} % error in place of {100 * best:.1f} %)" in decision.advice
+    assert decision.advice.startswith("Keep a: ")
 
 
 def test_greedy_does_what_a_loop_over_state_dicts_does(normed):
@@ -191,7 +201,7 @@ def test_a_loss_is_accepted_as_task_and_the_double_well_has_barrier_one():
     decision = soup(Well(), members, batches, task=double_well, test_batches=batches, points=5)
     assert decision.sure == "refused"
     assert value(decision, "barrier_error") == 1.0
-    assert "half-way from left to right lies a barrier of 1 error" in decision.advice
+    assert "half-way from left to right lies a barrier of 1 (up to 0.02 count as none)" in decision.advice
     near = {"right": members["right"], "near": {"w": torch.tensor([1.2])}}
     kept = soup(Well(), near, batches, task=double_well, test_batches=batches)
     assert kept.sure != "refused"

@@ -3,21 +3,21 @@
 Source: Wortsman et al. 2022 (model soups; WiSE-FT); Neyshabur et al. 2020 (fine-tunes of one pre-trained model share a
 basin, so their average is no worse). Averages of solutions that do not share one collapse, so that is looked at first.
 
-Everything is chosen on validation: which members share a basin with the best one (`shared_basins`), the uniform and the
-greedy mean of those (`mixes`), and, where the pre-trained weights are given, how far to go from these to that mean
-(WiSE-FT). What was chosen is then measured once on test and on other domains, beside every member, the other mixes, and
-the ensemble of the members, which costs one inference a member.
+Everything is chosen on validation: which members share a basin (`shared_basins`; the group of the best one that has
+company), the uniform and the greedy mean of those (`mixes`), and, where the pre-trained weights are given, how far to
+go from these to that mean (WiSE-FT). What was chosen is then measured once on test and on other domains, beside every
+member, the other mixes, and the ensemble of the members, which costs one inference a member.
 
 `error`, `loss`: of `a`, which is a member, `uniform`, `greedy`, `wise-ft` (x = alpha, 0 is pre-trained) or `ensemble`;
 `split` validation or test; column `domain` names another domain. `barrier_error`, `barrier_loss` between members `a`
-and `b` on validation, and `error_on_line` (x = t). `group`: which basin a member is in, 1 is that of the best.
+and `b` on validation, and `error_on_line` (x = t). `group`: which basin a member is in, 1 is that of the best one.
 `in_soup`: 1 or 0 for a member `a` in the mix `b`. `greedy_error`: with the member that was tried at place x. `alpha`:
 of the chosen interpolation. `inferences`: how many networks an answer takes. `difference`: error of the advised weights
 `a` minus that of the best member `b`, with the paired interval. n counts examples.
 
 How to read it: `measured` if on test the interval of the difference lies below 0 (better), above 0 (worse), or within 2
-points of 0 (as good, for one inference); else `inconclusive`. `refused` if the best member shares its basin with no
-other. BatchNorm has to be refitted: without `calibration` a barrier may be one of its statistics alone.
+points of 0 (as good, for one inference); else `inconclusive`. `refused` if no two share a basin. BatchNorm has to be
+refitted: without `calibration` a barrier may be one of its statistics alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from bequest.decisions.decision import Decision
 from bequest.decisions.mixes import Mix, greedy, interpolated, uniform
@@ -87,36 +87,42 @@ def soup(
     best = ranked[0]
     basins = Basins(scales, members, validation_batches, points, limit)
     groups = basins.groups(ranked)
+    group = next((names for names in groups if len(names) > 1), [])
     mixes: dict[str, Mix] = {}
-    if len(groups[0]) > 1:
-        mixes["uniform"] = uniform(scales, members, groups[0], validation_batches)
-        mixes["greedy"] = greedy(scales, members, groups[0], alone[best], validation_batches)
-    chosen = mixes.get(method, Mix(members[best], alone[best], (best,)))
-    called, curve = method if mixes else best, []
+    if group:
+        mixes["uniform"] = uniform(scales, members, group, validation_batches)
+        mixes["greedy"] = greedy(scales, members, group, alone[group[0]], validation_batches)
+    single = Mix(members[best], alone[best], (best,))
+    chosen, curve = mixes.get(method, single), list[tuple[float, Score]]()
+    if method == "greedy" and chosen.score.error > single.score.error:
+        chosen = single  # of another basin than the group's
+    called = best if chosen.names == (best,) else method  # a mean of one is that one
     if base is not None:
         wise, curve = interpolated(scales, base, chosen.weights, chosen.score, alphas, validation_batches)
         mixes[WISE] = Mix(wise.weights, wise.score, chosen.names, alpha=wise.alpha)
-        if wise.alpha < 1:
+        if wise.alpha < 1 and (group or len(members) == 1):
             chosen, called = mixes[WISE], WISE
-    if called != WISE and chosen.names == (best,):
-        called = best  # a mean of one is that one
-    found = Found(members, best, groups, basins, alone, mixes, chosen, called, curve, method)
+    found = Found(members, best, groups, group, basins, alone, mixes, chosen, called, curve, method)
     if test_batches is not None:
         found.tested[None] = _tested(scales, found, test_batches)
     for name, batches in (others or {}).items():
         found.tested[name] = _tested(scales, found, batches)
     costs = {"seconds": time.perf_counter() - began, "images": float(scales.images)}
     certain = sure(found, scales)
-    weights = None if certain == "refused" else dict(chosen.weights)
+    weights = None if certain == "refused" else _copied(chosen.weights)
     return Decision("soup", advice(found, scales), told(found, scales), costs, certain, weights)
 
 
+def _copied(weights: Weights) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
+
+
 def _tested(scales: Scales, found: Found, batches: Batches) -> dict[str, Score]:
-    """Every member, every mix, and the ensemble of the best one's basin, on examples that nothing is chosen by."""
-    keep = scales.task.error is tasks.wrong_share and len(found.groups[0]) > 1
+    """Every member, every mix, and the ensemble of the members that share a basin, on examples that nothing is chosen by."""
+    keep = scales.task.error is tasks.wrong_share and bool(found.group)
     scores = {name: scales.score(weights, batches, keep=keep) for name, weights in found.members.items()}
     scores |= {name: scales.score(mix.weights, batches) for name, mix in found.mixes.items()}
-    together = ensemble([scores[name] for name in found.groups[0]], batches) if keep else None
+    together = ensemble([scores[name] for name in found.group], batches) if keep else None
     return scores | ({ENSEMBLE: together} if together is not None else {})
 
 

@@ -13,7 +13,7 @@ from bequest.analyses.result import table
 from bequest.decisions.mixes import Mix
 from bequest.decisions.scores import LIMIT, Scales, Score, difference
 from bequest.decisions.shared_basins import Basins
-from bequest.decisions.wording import apart, errors, listed
+from bequest.decisions.wording import apart, errors, height, listed
 from bequest.weights.algebra import Weights
 
 WISE = "wise-ft"
@@ -29,6 +29,7 @@ class Found:
         members: name -> weights.
         best: the member with the lowest validation error.
         groups: members that share a basin; the first group has the best one.
+        group: the first of them with more than one member; empty if there is none.
         basins: the lines between them.
         alone: member -> validation score.
         mixes: name -> mix.
@@ -42,6 +43,7 @@ class Found:
     members: Mapping[str, Weights]
     best: str
     groups: Sequence[Sequence[str]]
+    group: Sequence[str]
     basins: Basins
     alone: Mapping[str, Score]
     mixes: Mapping[str, Mix]
@@ -53,8 +55,8 @@ class Found:
 
     @property
     def refused(self) -> bool:
-        """Whether the best member shares its basin with no other."""
-        return len(self.members) > 1 and len(self.groups[0]) < 2
+        """Whether no two members share a basin."""
+        return len(self.members) > 1 and not self.group
 
     @property
     def gain(self) -> Interval | None:
@@ -102,18 +104,17 @@ def advice(found: Found, scales: Scales) -> str:
     elif found.called != found.best:
         own, best = found.tested[None][found.called], found.tested[None][found.best]
         parts.append(
-            f"on test it has {errors(scales.task, own)} error, {apart(scales.task, gain)} {found.best}, the best "
+            f"on test the mix has {errors(scales.task, own)} error, {apart(scales.task, gain)} {found.best}, the best "
             f"single one ({errors(scales.task, best)})"
         )
-        group = found.groups[0]
         if ENSEMBLE in found.tested[None]:
             together = errors(scales.task, found.tested[None][ENSEMBLE])
-            parts.append(f"with one inference in place of {len(group)}, whose joint answer has {together}")
+            parts.append(f"with one inference in place of {len(found.group)}, whose joint answer has {together}")
     elif not found.refused:
         parts.append(f"it has {errors(scales.task, found.tested[None][found.best])} error on test")
-    away = [name for group in found.groups[1:] for name in group]
-    if away and not found.refused and (line := found.basins.worst(away)) is not None:
-        parts.append(f"{listed(away)} left out, behind a barrier of {errors(scales.task, line.height.value)}")
+    away = [name for group in found.groups for name in group if name not in found.group]
+    if away and found.group and (line := found.basins.worst(away)) is not None:
+        parts.append(f"left out: {listed(away)}, behind a barrier of {height(scales.task, line.height.value)}")
     if scales.stale:
         parts.append("BatchNorm was not refitted, so a barrier may be one of its statistics: give calibration data")
     return f"{'; '.join(parts)}."
@@ -130,10 +131,11 @@ def _first(found: Found, scales: Scales) -> str:
             if line.at == 0.5
             else f"Do not average these: between {found.best} and {other} lies a barrier of "
         )
-        text += f"{errors(scales.task, line.height.value)} error (at most {errors(scales.task, found.basins.limit)} "
+        text += f"{height(scales.task, line.height.value)} (up to {height(scales.task, found.basins.limit)} "
         text += f"count as none), so keep {found.best}, the best single one"
-        further = [listed(group) for group in found.groups[1:] if len(group) > 1]
-        return text + (f"; {further[0]} share another basin and can be averaged without it" if further else "")
+        if WISE in found.mixes and found.mixes[WISE].alpha < 1:
+            text += "; on validation it is better interpolated with the pre-trained weights: ask for it alone"
+        return text
     mixed = found.chosen.names
     if found.called == WISE:
         of = mixed[0] if len(mixed) == 1 else f"the {found.method} mean of {listed(mixed)}"
@@ -141,6 +143,10 @@ def _first(found: Found, scales: Scales) -> str:
     if len(mixed) == 1:
         what = "no interpolation with the pre-trained weights" if len(found.members) == 1 else "no average"
         return f"Keep {found.best} alone: {what} was better on validation"
+    if found.chosen.score.error > found.alone[found.best].error:
+        own, best = errors(scales.task, found.chosen.score), errors(scales.task, found.alone[found.best])
+        mean = f"the {found.method} mean of {listed(mixed)}"
+        return f"Keep {found.best}: {mean} is worse on validation ({own} error in place of {best})"
     return f"Average {listed(mixed)} ({found.method})"
 
 
@@ -189,7 +195,7 @@ def _rows(found: Found, scales: Scales) -> Iterator[dict[str, Any]]:
     if WISE in found.mixes:
         yield {"a": WISE, "metric": "alpha", "value": found.mixes[WISE].alpha, "unit": "share of the fine-tuned"}
     for name in (*found.members, *found.mixes, ENSEMBLE):
-        networks = len(found.groups[0]) if name == ENSEMBLE else 1
+        networks = len(found.group) if name == ENSEMBLE else 1
         if name != ENSEMBLE or networks > 1:
             yield {"a": name, "metric": "inferences", "value": networks, "unit": "networks an answer"}
     for domain, scores in found.tested.items():

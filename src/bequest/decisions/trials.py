@@ -134,7 +134,8 @@ class Trials:
         seconds = time.perf_counter() - began
         step = step_price(fed, learns, *next(iter(InOrder(examples, recipe.batch_size))), self.scales.task, recipe)
         count = len(examples.targets)
-        steps = recipe.epochs * (count + (BATCHES * recipe.batch_size if pace and way.rule == "auto-rgn" else 0))
+        looked_at = min(count, BATCHES * recipe.batch_size) if way.rule == "auto-rgn" else 0
+        steps = recipe.epochs * (count + looked_at)
         price += step.flops * steps
         weights = {name: _moved(last[f"{OWN}{name}"], tensor) for name, tensor in start.items()}
         score = self.scales.score(weights, self.validation)

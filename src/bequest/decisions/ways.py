@@ -88,7 +88,7 @@ def ways(
     for rule in rules:
         if rule not in RULES:
             raise ValueError(f"there is no way {rule!r}; known: {', '.join(RULES)}")
-    found = [Way(rule, tuple(order) if rule == "probe" else (), rule) for rule in rules if rule != "probe"]
+    found = [Way(rule, (), rule) for rule in rules if rule != "probe"]
     count = len(order)
     cuts = sorted({round(count * part / (prefixes + 1)) for part in range(1, prefixes + 1)} - {0, count})
     found += [Way(f"frozen to {order[cut - 1]}", tuple(order[:cut])) for cut in cuts]

@@ -15,6 +15,11 @@ def errors(task: Task, value: Score | float) -> str:
     return f"{100 * number:.1f} %" if task.shares else f"{number:.3g}"
 
 
+def height(task: Task, value: float) -> str:
+    """Write the height of a barrier: `12.5 points of error` for a share of examples, `0.125` otherwise."""
+    return f"{100 * value:.1f} points of error" if task.shares else f"{value:.3g}"
+
+
 def apart(task: Task, interval: Interval) -> str:
     """Write a difference of errors, as in `2.0 points less (95 % interval 0.5 to 3.5) than`."""
     scale, unit, form = (100.0, " points", ".1f") if task.shares else (1.0, "", ".3g")

@@ -118,7 +118,7 @@ def _copied(weights: Weights) -> dict[str, Tensor]:
 
 
 def _tested(scales: Scales, found: Found, batches: Batches) -> dict[str, Score]:
-    """Every member, every mix, and the ensemble of the members that share a basin, on examples that nothing is chosen by."""
+    """Score members, mixes, and the ensemble of those that share a basin, on examples that nothing is chosen by."""
     keep = scales.task.error is tasks.wrong_share and bool(found.group)
     scores = {name: scales.score(weights, batches, keep=keep) for name, weights in found.members.items()}
     scores |= {name: scales.score(mix.weights, batches) for name, mix in found.mixes.items()}

@@ -105,11 +105,12 @@ def advice(found: Found, scales: Scales) -> str:
         own, best = found.tested[None][found.called], found.tested[None][found.best]
         parts.append(
             f"on test the mix has {errors(scales.task, own)} error, {apart(scales.task, gain)} {found.best}, the best "
-            f"single one ({errors(scales.task, best)})"
+            f"single one on validation ({errors(scales.task, best)})"
         )
         if ENSEMBLE in found.tested[None]:
             together = errors(scales.task, found.tested[None][ENSEMBLE])
-            parts.append(f"with one inference in place of {len(found.group)}, whose joint answer has {together}")
+            count = len(found.group)
+            parts.append(f"the joint answer of {count} has {together}, for {count} inferences in place of one")
     elif not found.refused:
         parts.append(f"it has {errors(scales.task, found.tested[None][found.best])} error on test")
     away = [name for group in found.groups for name in group if name not in found.group]

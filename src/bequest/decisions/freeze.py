@@ -113,10 +113,9 @@ def freeze(
         for one in {outcome.best.way.name: outcome.best, outcome.chosen.way.name: outcome.chosen}.values():
             outcome.tested[one.way.name] = [scales.score(run.weights, test_batches) for run in one.runs]
     costs = {"seconds": time.perf_counter() - began, "images": float(scales.images)}
-    rows = told(outcome, units, scales.task)
-    return Decision(
-        "freeze", advice(outcome, order, scales.task), rows, costs, sure(outcome), dict(outcome.chosen.runs[0].weights)
-    )
+    weights = {name: tensor.detach().clone() for name, tensor in outcome.chosen.runs[0].weights.items()}
+    sentence, rows = advice(outcome, order, scales.task), told(outcome, units, scales.task)
+    return Decision("freeze", sentence, rows, costs, sure(outcome), weights)
 
 
 def _tried(trials: Trials, way: Way, starts: Sequence[Weights], rates: Sequence[float]) -> Tried:

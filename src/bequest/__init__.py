@@ -24,12 +24,19 @@ if TYPE_CHECKING:
     from bequest.analyses.similarity import similarity as similarity
     from bequest.analyses.spectrum import spectrum as spectrum
     from bequest.data.block_shuffle import shuffle_blocks as shuffle_blocks
+    from bequest.decisions.checkpoint import checkpoint as checkpoint
     from bequest.decisions.decision import Decision as Decision
     from bequest.decisions.freeze import freeze as freeze
+    from bequest.decisions.labels import labels as labels
     from bequest.decisions.soup import soup as soup
+    from bequest.decisions.source import source as source
+    from bequest.decisions.target_sizes import learn_sizes as learn_sizes
+    from bequest.evaluation.features import Features as Features
+    from bequest.evaluation.features import features as features
     from bequest.evaluation.matching import match as match
     from bequest.evaluation.predict import Predictions as Predictions
     from bequest.evaluation.predict import predict as predict
+    from bequest.evaluation.transferability import transferability as transferability
     from bequest.models.files import open_weights as open_weights
     from bequest.models.files import read_weights as read_weights
     from bequest.models.files import write_weights as write_weights
@@ -49,6 +56,9 @@ _HOMES = {
     # running a model
     "Predictions": "bequest.evaluation.predict",
     "predict": "bequest.evaluation.predict",
+    "Features": "bequest.evaluation.features",
+    "features": "bequest.evaluation.features",
+    "transferability": "bequest.evaluation.transferability",
     # what a training leaves
     "Trajectory": "bequest.training.trajectory",
     # analyses
@@ -70,6 +80,10 @@ _HOMES = {
     "Decision": "bequest.decisions.decision",
     "freeze": "bequest.decisions.freeze",
     "soup": "bequest.decisions.soup",
+    "checkpoint": "bequest.decisions.checkpoint",
+    "labels": "bequest.decisions.labels",
+    "learn_sizes": "bequest.decisions.target_sizes",
+    "source": "bequest.decisions.source",
     # images and weights to experiment with
     "shuffle_blocks": "bequest.data.block_shuffle",
     "match": "bequest.evaluation.matching",

@@ -79,23 +79,23 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Decided:
-    """A decision that was made.
+class Advice:
+    """A decision on one target.
 
     Attributes:
-        name: of the decision.
+        decision: its name.
         target: what it is about.
-        advice: what to do, one sentence with the numbers.
+        sentence: what to do, with the numbers.
         sure: `measured`, `inconclusive` or `refused`.
-        rows: what was measured for it.
-        costs: what that took, by name.
-        weights: the file of weights that it made, seen from the study's folder.
+        rows: what was measured.
+        costs: seconds, images and further ones.
+        weights: the file of weights that it made, if it made any, in the study's folder.
         note: what has to be known besides.
     """
 
-    name: str
+    decision: str
     target: str
-    advice: str
+    sentence: str
     sure: str
     rows: pl.DataFrame
     costs: Mapping[str, float] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class ReportInput:
         repeat: command lines that repeat the study.
         failures: steps that failed.
         left_out: what could not be measured, or not compared, and why.
-        decisions: what to do, in the order to show.
+        advices: what should be done, by what was tried out for it.
         summary: a sentence in place of the count of claims, for a report that has no claims to judge.
     """
 
@@ -144,5 +144,5 @@ class ReportInput:
     repeat: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
-    decisions: tuple[Decided, ...] = ()
     summary: str = ""
+    advices: tuple[Advice, ...] = ()

@@ -17,7 +17,7 @@ from bequest.analyses.pairs import arm, repeats_init
 from bequest.data.pack import Packed, open_packed
 from bequest.evaluation.predict import Predictions
 from bequest.evaluation.tasks import task
-from bequest.report import decided
+from bequest.report.advice import advices
 from bequest.report.contents import Answer, Failure, MistakePicture, Picture, ReportInput
 from bequest.study.functions.images import chosen
 from bequest.study.functions.measuring import open_predictions
@@ -61,7 +61,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         repeat=(f"bequest run {store.root / 'study.yaml'} --folder {store.root}",),
         failures=failures(plan, store),
         left_out=tuple(study.left_out.items()),
-        decisions=tuple(decided.gathered(plan, store)),
+        advices=tuple(advices(plan, store)),
     )
 
 

@@ -11,9 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from bequest.report.advice import told
 from bequest.report.charts import sweep_charts
 from bequest.report.contents import ReportInput
-from bequest.report.decided import advices
 from bequest.report.embedding import policy, script_json, vega_script
 from bequest.report.headline import headlines
 from bequest.report.pictures import grid, mistake_groups, strips
@@ -83,7 +83,6 @@ def render(report: ReportInput) -> str:
         "tally": tally(claims),
         "terms": [] if report.summary else terms(report.results),
         "interval": interval,
-        "advices": advices(report.decisions),
         "headlines": headlines(report.results, report.targets),
         "sections": parts,
         "sweep_charts": swept,
@@ -92,6 +91,7 @@ def render(report: ReportInput) -> str:
         "grid": grid(report.pictures),
         "strips": strips(report.shuffled),
         "groups": mistake_groups(report.mistakes),
+        "advices": told(report.advices, report.targets),
         "specs": script_json({chart.key: chart.spec for chart in charts if chart.spec}),
         "policy": policy([text for text in (vega, script) if text], [style]),
         "vega": vega,

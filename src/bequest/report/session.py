@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bequest.report.decided import gathered
+from bequest.report.advice import advices
 from bequest.report.gathering import failures, gather, results
 from bequest.report.headline import headlines
 from bequest.report.page import write_report
@@ -95,10 +95,10 @@ def print_results(place: Path) -> None:
         numbers.add_row(*shown)
     console.print("mean error after the last epoch, on test", highlight=False)
     console.print(numbers)
-    for one in gathered(made, store):
-        heading = Text.assemble("\n", (f"{one.name} ", "bold"), (one.sure, "bold"), f"  {one.target}")
+    for one in advices(made, store):
+        heading = Text.assemble("\n", (f"{one.decision} ", "bold"), (one.sure, "bold"), f"  {one.target}")
         console.print(heading)
-        console.print(Padding(Text(one.advice), (0, 0, 0, 4)))
+        console.print(Padding(Text(one.sentence), (0, 0, 0, 4)))
     for slot in slots(found, failures(made, store)):
         heading = Text.assemble("\n", (f"{slot.claim:<4}", "bold"), (slot.word, "bold"), f"  {slot.text}")
         console.print(heading)

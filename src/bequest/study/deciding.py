@@ -1,93 +1,106 @@
 """Which steps decide, and what does each need?
 
-One step a decision and target, made like those of the analyses. `soup` reads the fine-tunes, P, and the other domains
-of the study that have the same classes; `freeze` reads P and, where the study measures them, criticality and
-similarity.
+A decision is one step a target. Its trainings are steps of their own where a study has such trainings anyway (from
+earlier checkpoints, on fewer images), and shared with the analyses by their keys; the ranking of sources trains inside.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from bequest.analyses.pairs import arm, repeats_init
-from bequest.evaluation.batchnorm import has_batchnorm
-from bequest.study.decision_options import Freeze, Soup
+from bequest.study import soup_and_freeze
+from bequest.study.decision_options import CheckpointChoice, Freeze, LabelCurve, Soup, SourceChoice
 from bequest.study.making import make
-from bequest.study.options import Measured
+from bequest.study.options import Checkpoints, Measured
 from bequest.study.step import Step
-from bequest.study.trainings import Trainings
+from bequest.study.trainings import Cell, Trainings
+from bequest.study.weight_files import content_hash
 from bequest.training.seeds import fold
 
-READ = ("criticality", "similarity")  # these say which modules may be frozen
+MOST_SIZES = 5
 
 
 def decide(
     trainings: Trainings,
     name: str,
+    decision: str,
     options: Measured,
     runs: Mapping[str, Step],
     measured: Mapping[tuple[str, str], Step],
-) -> Step:
+) -> tuple[Step, list[Cell]]:
     """Make the step of a decision on a target.
 
     Args:
         trainings: the study's trainings.
         name: the target.
-        options: of the decision.
+        decision: which.
+        options: its options.
         runs: the target's runs, by name.
         measured: the steps of the analyses, by analysis and target.
 
     Returns:
-        The step, with the steps before it.
+        The step, and the further trainings that it needs.
 
     Raises:
-        TypeError: if there is no such decision.
+        ValueError: if the study has no such trainings.
     """
-    match options:
-        case Soup():
-            return _soup(trainings, name, options, runs)
-        case Freeze():
-            return _freeze(trainings, name, options, measured)
-        case _:
-            raise TypeError(f"no decision has the options {type(options).__name__}")
-
-
-def _soup(trainings: Trainings, name: str, options: Soup, runs: Mapping[str, Step]) -> Step:
-    study, target = trainings.study, trainings.study.targets[name]
-    members = [run for run in runs if arm(run) in ("finetune", "model") and not repeats_init(run)]
-    arguments: dict[str, Any] = options.model_dump(mode="json", exclude={"targets"})
-    arguments |= {"target": name, "runs": members, "seed": fold(study.seed, "soup")} | trainings.data(target)
-    inputs = {f"run/{run}": runs[run] for run in members} | {"images": trainings.domains[target.data]}
+    if isinstance(options, Soup):
+        return soup_and_freeze.soup(trainings, name, options, runs), []
+    if isinstance(options, Freeze):
+        return soup_and_freeze.freeze(trainings, name, options, measured), []
+    study = trainings.study
+    target = study.targets[name]
+    arguments: dict[str, Any] = {"target": name, "seed": fold(study.seed, "decide", decision)} | trainings.data(target)
+    inputs: dict[str, Step] = {"images": trainings.domains[target.data]}
     if trainings.pretrained is not None:
         inputs["pretrained"] = trainings.pretrained
-    own = trainings.opened[target.data]
-    for door, domain in trainings.opened.items():
-        if door != target.data and domain.classes == own.classes and domain.texts == own.texts:
-            inputs[f"other/{door}"] = trainings.domains[door]
-    seen = trainings.count(target.data, "validation") + trainings.count(target.data, "test")
-    train = trainings.count(target.data, "train", target.shots)
-    refitted = train if has_batchnorm(trainings.model) else 0
-    lines = len(members) * (len(members) - 1) / 2 * (options.points - 2)
-    cost = (lines + 12 + 2 * len(members)) * (seen + refitted)  # eleven steps to P, and the means themselves
-    return make("soup", arguments, inputs, f"{name}: decide on a soup", cost)
+    places: dict[str, str] = {}
+    cells: list[Cell] = []
+    cost = 10.0
+    if isinstance(options, CheckpointChoice):
+        asked = study.analyses.checkpoints
+        epochs = options.epochs if options.epochs is not None else asked.epochs if asked else None
+        cells = trainings.from_checkpoints(name, Checkpoints(epochs=epochs, sweep=options.sweep))
+        arguments["margin"] = options.margin
+    elif isinstance(options, LabelCurve):
+        cells = trainings.at_sizes(name, _sizes(trainings, name, options), options.budget, options.sweep)
+    elif isinstance(options, SourceChoice):
+        rates = options.learning_rates or dict(study.arms.learning_rates).get("finetune", ())
+        arguments |= trainings.network | options.model_dump(mode="json", include={"fresh", "by", "top", "replicas"})
+        arguments |= {"learning_rates": list(rates), "recipe": study.arms.recipe.model_dump(mode="json")}
+        arguments["candidates"] = {one: content_hash(path) for one, path in options.candidates.items()}
+        arguments |= {"trust_pickle": True} if study.trust_pickle else {}
+        places = {f"path/{one}": str(path) for one, path in options.candidates.items()}
+        tried = min(len(places) + 2, options.top or math.inf) * (len(rates) + options.replicas - 1 or 1)
+        shown = trainings.count(target.data, "train", target.shots)
+        cost = 3 * tried * study.arms.recipe.epochs * shown + (len(places) + 2) * shown
+    arguments["cells"] = [[cell.name, cell.run, cell.place] for cell in cells]
+    inputs |= {f"run/{cell.name}": cell.step for cell in cells}
+    return make(f"decide_{decision}", arguments, inputs, f"{name}: decide {decision}", cost, places), cells
 
 
-def _freeze(trainings: Trainings, name: str, options: Freeze, measured: Mapping[tuple[str, str], Step]) -> Step:
-    study, target = trainings.study, trainings.study.targets[name]
-    recipe = options.recipe or study.arms.recipe
-    arguments: dict[str, Any] = options.model_dump(mode="json", exclude={"targets", "recipe"}) | trainings.network
-    arguments |= {"target": name, "runs": [], "recipe": recipe.model_dump(mode="json")} | trainings.data(target)
-    arguments |= {"seed": fold(study.seed, "freeze"), "arm": "finetune", "checkpoint": "last"}
-    arguments["init_seeds"] = [fold(study.seed, "init", str(replica)) for replica in range(options.replicas)]
-    assert trainings.pretrained is not None
-    inputs = {"images": trainings.domains[target.data], "pretrained": trainings.pretrained}
-    inputs |= {f"measured/{analysis}": measured[analysis, name] for analysis in READ if (analysis, name) in measured}
-    if options.recipe is None and (name, "finetune") in trainings.choices:
-        inputs["choice"] = trainings.choices[name, "finetune"]
-        del arguments["recipe"]["learning_rate"]
-    ways = len(options.rules) + options.prefixes + len(options.modules) + 2
-    rates = max(1, len(options.learning_rates))
-    train = trainings.count(target.data, "train", target.shots)
-    cost = ways * (options.replicas + rates - 1) * 2 * recipe.epochs * train
-    return make("freeze", arguments, inputs, f"{name}: decide on freezing", cost)
+def _sizes(trainings: Trainings, name: str, options: LabelCurve) -> Mapping[int, float]:
+    """Shots -> how many times the epochs of the largest size it is trained."""
+    target = trainings.study.targets[name]
+    domain = trainings.opened[target.data]
+    if any(isinstance(record.target, tuple) for record in domain.records[:1]):
+        raise ValueError(
+            f"decisions.labels counts images of one class each, and those of {target.data} may have several labels; "
+            "name other targets in decisions.labels.targets, or leave it out"
+        )
+    counts = [0] * len(domain.classes)
+    for record in domain.records:
+        if record.split == "train" and isinstance(record.target, int):
+            counts[record.target] += 1
+    most = min(counts)
+    largest = max(options.sizes) if options.sizes else target.shots or most
+    if largest > most:
+        raise ValueError(f"decisions.labels.sizes has {largest}, but a class of {target.data} has {most} images")
+    sizes = options.sizes or {largest >> power for power in range(MOST_SIZES) if largest >> power}
+    if len(sizes) < 2:
+        raise ValueError(
+            f"decisions.labels needs at least two sizes, and {target.data} has {largest} image a class in train"
+        )
+    return {size: largest / size for size in sorted(sizes)}

@@ -1,14 +1,63 @@
-"""Which decisions can a study file ask for, and with which options?"""
+"""Which decisions does a study make, and with which options?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from bequest.study.options import Measured, Part, refuse_twice
 from bequest.training.recipe import Recipe
+
+Score = Literal["leep", "nce", "nleep", "logme", "h_score", "h_score_shrunk", "probe", "knn"]
+
+
+class CheckpointChoice(Measured):
+    """Options of the earliest sufficient checkpoint: fine-tunes as in that analysis, and a margin."""
+
+    margin: float = Field(default=0.01, ge=0, le=1)
+    """Accuracy that may be given up, on validation."""
+    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Epochs of the pre-training to start from besides its last; left out: those of the analysis."""
+    sweep: bool = False
+    """Choose the learning rate again for each checkpoint; else that of finetune is used."""
+
+
+class LabelCurve(Measured):
+    """Options of what pre-training is worth in labels: finetune and randinit on ever more of a target."""
+
+    sizes: tuple[int, ...] | None = Field(default=None, min_length=2)
+    """Images a class; left out: all shots of the target, half of them, …, five sizes at most."""
+    budget: Literal["steps", "epochs"] = "steps"
+    """Each size takes as many steps as the largest, or as many epochs."""
+    sweep: bool = False
+    """Choose the learning rates again for each size; else those of the arms are used."""
+
+    @field_validator("sizes")
+    @classmethod
+    def _each_once(cls, sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        refuse_twice("sizes", sizes or ())
+        if sizes and min(sizes) < 1:
+            raise ValueError("sizes are images a class, 1 or more")
+        return sizes
+
+
+class SourceChoice(Measured):
+    """Options of the ranking of pre-trained weights for a target; `P`, the study's own, is among the candidates."""
+
+    candidates: dict[str, Path] = Field(default_factory=dict)
+    """Files of further weights of the study's model, by name; relative to the study file, or `package:NAME/FILE`."""
+    fresh: bool = True
+    """A network that was never trained is among the candidates, as `none`: what a source has to beat."""
+    by: Score = "logme"
+    """The score that sorts the candidates."""
+    top: int | None = Field(default=None, ge=1, le=1000)
+    """How many of the first are fine-tuned; left out: all."""
+    replicas: int = Field(default=1, ge=1, le=100)
+    """Fine-tunes of each."""
+    learning_rates: tuple[float, ...] = ()
+    """Tried for each candidate; left out: those of the study's arm finetune."""
 
 
 class Soup(Measured):
@@ -60,41 +109,18 @@ class Freeze(Measured):
 
 
 class Decisions(Part):
-    """Which decisions to make; each runs what it recommends. None if left out."""
+    """Which decisions to make; one that is left out is not made."""
 
     soup: Soup | None = None
     freeze: Freeze | None = None
+    checkpoint: CheckpointChoice | None = None
+    labels: LabelCurve | None = None
+    source: SourceChoice | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _empty_means_defaults(cls, value: Any) -> Any:
         return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, dict) else value
-
-    def check(self, targets: Sequence[str], given: int, source: bool, replicas: int) -> None:
-        """Refuse decisions that a study cannot make.
-
-        Args:
-            targets: of the study.
-            given: how many files of weights are compared; 0 for a study that trains.
-            source: whether it is known where the weights started.
-            replicas: of the arms.
-
-        Raises:
-            ValueError: names the decision and the way out.
-        """
-        for name, options in self.named().items():
-            for target in options.targets:
-                if target not in targets:
-                    raise ValueError(f"decisions.{name}.targets has {target}; the targets are {', '.join(targets)}")
-        if self.freeze is not None and given:
-            raise ValueError("decisions.freeze trains, and beside `given` weights nothing is trained; leave it out")
-        if self.freeze is not None and self.freeze.replicas > replicas:
-            raise ValueError(
-                f"decisions.freeze.replicas is {self.freeze.replicas}, but arms.replicas is {replicas}; lower the one "
-                "or raise the other"
-            )
-        if self.soup is not None and given == 1 and not source:
-            raise ValueError("decisions.soup needs two files of weights, or one and the weights that it started from")
 
     def named(self) -> dict[str, Measured]:
         """Give the options of the decisions that are named."""

@@ -34,7 +34,6 @@ class Plan:
         further: the runs on shuffled images and from earlier checkpoints, by target.
         measured: the step of each analysis, by analysis and target.
         tasks: the name of the task of each target.
-        decided: the step of each decision, by decision and target.
     """
 
     study: Study
@@ -47,12 +46,13 @@ class Plan:
     measured: Mapping[tuple[str, str], Step]
     tasks: Mapping[str, str]
     decided: Mapping[tuple[str, str], Step] = field(default_factory=dict)
+    """The step of each decision, by decision and target."""
 
     def steps(self, *ends: Step) -> list[Step]:
         """Give all steps, each once, each after its inputs; `ends` are further steps that need some of them."""
         further = [cell.step for cells in self.further.values() for cell in cells]
         runs = [step for runs in self.runs.values() for step in runs.values()]
-        return in_order([*self.measured.values(), *runs, *further, *self.decided.values(), *ends])
+        return in_order([*self.measured.values(), *self.decided.values(), *runs, *further, *ends])
 
 
 def plan(study: Study) -> Plan:
@@ -73,6 +73,7 @@ def plan(study: Study) -> Plan:
     runs: dict[str, dict[str, Step]] = {}
     further: dict[str, tuple[Cell, ...]] = {}
     measured: dict[tuple[str, str], Step] = {}
+    decided: dict[tuple[str, str], Step] = {}
     for name in study.targets:
         runs[name] = trainings.runs(name)
         for analysis, options in study.asked().items():
@@ -85,12 +86,10 @@ def plan(study: Study) -> Plan:
                 cells = trainings.from_checkpoints(name, options)
             further[name] = (*further.get(name, ()), *cells)
             measured[analysis, name] = measure(trainings, name, analysis, options, runs[name], cells)
-    decided = {
-        (decision, name): decide(trainings, name, options, runs[name], measured)
-        for name in study.targets
-        for decision, options in study.decisions.named().items()
-        if not options.targets or name in options.targets
-    }
+        for decision, choice in study.decisions.named().items():
+            if not choice.targets or name in choice.targets:
+                decided[decision, name], cells = decide(trainings, name, decision, choice, runs[name], measured)
+                further[name] = (*further.get(name, ()), *cells)
     found = trainings.choices, trainings.sweeps
     tasks = {name: task_for(trainings.opened[target.data]) for name, target in study.targets.items()}
     return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured, tasks, decided)

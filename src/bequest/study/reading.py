@@ -135,7 +135,14 @@ def _with_absolute_places(study: Study, folder: Path) -> Study:
             update={key: with_absolute_place(door, folder) for key, door in doors.items()}
         )
     given = {name: _place(folder, path) for name, path in study.given.items()}
-    return study.model_copy(update={"source": source, "targets": targets, "given": given})
+    decisions = study.decisions
+    if decisions.source is not None:
+        candidates = {name: _place(folder, path) for name, path in decisions.source.candidates.items()}
+        decisions = decisions.model_copy(
+            update={"source": decisions.source.model_copy(update={"candidates": candidates})}
+        )
+    update = {"source": source, "targets": targets, "given": given, "decisions": decisions}
+    return study.model_copy(update=update)
 
 
 def _place(folder: Path, path: Path) -> Path:

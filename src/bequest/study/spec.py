@@ -136,7 +136,7 @@ class Study(Part):
     analyses: Analyses = Analyses()
     """What is measured."""
     decisions: Decisions = Decisions()
-    """What is decided from it."""
+    """What is decided: what to do, each tried out before it is said."""
 
     def asked(self) -> dict[str, Measured]:
         """Give the options of the analyses to make, by name; without any the usual ones."""
@@ -169,8 +169,31 @@ class Study(Part):
         return self
 
     @model_validator(mode="after")
-    def _decides_what_can_be_decided(self) -> Self:
-        self.decisions.check(tuple(self.targets), len(self.given), self.source is not None, self.arms.replicas)
+    def _can_decide(self) -> Self:
+        for name, options in self.decisions.named().items():
+            for target in options.targets:
+                if target not in self.targets:
+                    raise ValueError(
+                        f"decisions.{name}.targets has {target}; the targets are {', '.join(self.targets)}"
+                    )
+            if self.given and name != "soup":
+                raise ValueError(f"decisions.{name} needs trainings; given weights have none")
+        if self.decisions.soup and len(self.given) == 1 and self.source is None:
+            raise ValueError("decisions.soup needs two files of weights, or one and the weights that it started from")
+        if self.decisions.freeze and self.decisions.freeze.replicas > self.arms.replicas:
+            raise ValueError(
+                f"decisions.freeze.replicas is {self.decisions.freeze.replicas}, but arms.replicas is "
+                f"{self.arms.replicas}; lower the one or raise the other"
+            )
+        if self.decisions.checkpoint and self.source and self.source.weights:
+            raise ValueError(
+                "decisions.checkpoint needs a pre-training with its checkpoints; `source.weights` is one file: leave "
+                "the decision out, or pre-train on `source.data`"
+            )
+        for epoch in (self.decisions.checkpoint.epochs or ()) if self.decisions.checkpoint else ():
+            if self.source and not 0 <= epoch < self.source.recipe.epochs:
+                last = self.source.recipe.epochs
+                raise ValueError(f"decisions.checkpoint.epochs has {epoch}; the pre-training ends with epoch {last}")
         return self
 
     @model_validator(mode="after")

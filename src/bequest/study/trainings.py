@@ -69,6 +69,7 @@ class _Kind:
     rate: float | None = None
     choice: Step | None = None
     keep: Any = ()
+    shots: int | None = None
 
 
 @dataclass
@@ -196,6 +197,22 @@ class Trainings:
                 cells.append(Cell(called, run, epoch, "", self._run(name, kind)))
         return cells
 
+    def at_sizes(self, name: str, sizes: Mapping[int, float], budget: str, sweep: bool) -> list[Cell]:
+        """Make the runs of both arms on fewer images; sizes are shots, with what their epochs are multiplied by."""
+        arms, cells = self.study.arms, []
+        for shots, times in sizes.items():
+            epochs = max(1, round(arms.recipe.epochs * (times if budget == "steps" else 1)))
+            recipe = arms.recipe.model_copy(update={"epochs": epochs})
+            own = shots == self.study.targets[name].shots and recipe == arms.recipe  # then they are the arms' own runs
+            for run in _named(("finetune", "randinit"), arms.replicas):
+                called = f"{run} on {shots} shots"
+                kind = self._kind(name, run, f"train {called}", recipe, keep=arms.checkpoint_epochs if own else ())
+                kind = replace(kind, shots=shots)
+                if sweep and not own:
+                    kind = replace(kind, choice=self._chosen_again(name, kind, f"{kind.arm} on {shots} shots"))
+                cells.append(Cell(called, run, shots, "", self._run(name, kind)))
+        return cells
+
     def _draw(self, door: str, domain: Domain, calibration: str | None) -> Step:
         arguments: dict[str, Any] = {"content": content(domain)} | ({"calibrated": True} if calibration else {})
         places = {"door": door} | ({"calibration": calibration} if calibration else {})
@@ -253,6 +270,7 @@ class Trainings:
 
     def _run(self, name: str, kind: _Kind) -> Step:
         target = self.study.targets[name]
+        target = target if kind.shots is None else target.model_copy(update={"shots": kind.shots})
         swept = kind.rate is not None or kind.choice is not None
         arguments: dict[str, Any] = self.network | {"arm": kind.arm, "recipe": _dumped(kind.recipe, sweep=swept)}
         arguments |= {"learning_rate": kind.rate, "init_seed": kind.seeds[0], "order_seed": kind.seeds[1]}

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from bequest.study.functions import deciding, experiments, images, landscape, measuring, parts, training
+from bequest.study.functions import (
+    deciding,
+    experiments,
+    images,
+    landscape,
+    measuring,
+    parts,
+    soup_and_freeze,
+    training,
+)
 from bequest.study.step import Function
 
 FUNCTIONS: dict[str, Function] = {
@@ -26,7 +35,10 @@ FUNCTIONS: dict[str, Function] = {
     "matching": Function(landscape.matching, version=2, tolerant=("run/",)),
     "criticality": Function(parts.criticality, version=3, tolerant=("run/",)),
     "valley": Function(parts.valley, version=1, tolerant=("run/",)),
+    "decide_checkpoint": Function(deciding.checkpoint, version=1, tolerant=("run/",)),
+    "decide_labels": Function(deciding.labels, version=1, tolerant=("run/",)),
+    "decide_source": Function(deciding.source, version=1),
+    "decide_soup": Function(soup_and_freeze.soup, version=1, tolerant=("run/",)),
+    "decide_freeze": Function(soup_and_freeze.freeze, version=1, tolerant=("images", "measured/")),
     "spectrum": Function(parts.spectrum, version=2, tolerant=("run/",)),
-    "soup": Function(deciding.soup, version=1, tolerant=("run/",)),
-    "freeze": Function(deciding.freeze, version=1, tolerant=("images", "measured/")),
 }

@@ -1,153 +1,151 @@
-"""How does a step decide: may the fine-tunes be averaged, what can stay frozen?
+"""How does a step decide, and what does it leave?
 
-Each writes its rows, `decision.json` with the advice, and the weights that it made, if any, under its own name.
+`rows.parquet`, `decision.json` (advice, how sure, costs), and `NAME.safetensors` where the decision made weights.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 from torch import nn
 
-from bequest.data.batches import batches
-from bequest.data.pack import Packed, open_packed
+from bequest.data.pack import open_packed
+from bequest.decisions.checkpoint import checkpoint as checkpoint_
 from bequest.decisions.decision import Decision
-from bequest.decisions.freeze import freeze as freeze_
-from bequest.decisions.soup import soup as soup_
-from bequest.evaluation.batches import Batches
-from bequest.models.files import write_weights
-from bequest.models.fitting import complete, transfer
-from bequest.models.head import head_parts
-from bequest.study.functions.images import EVALUATION_BATCH, evaluation_batches, joined, task_of
-from bequest.study.functions.measuring import empty_model, ends
-from bequest.study.functions.training import run_of, starting_model
+from bequest.decisions.fine_tunes import LEARNED
+from bequest.decisions.labels import labels as labels_
+from bequest.decisions.source import source as source_
+from bequest.models.files import read_weights, write_weights
+from bequest.models.opening import open_model
+from bequest.study.functions.images import evaluation_batches, joined, task_of
+from bequest.study.functions.measuring import chance_of
+from bequest.study.functions.training import run_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
 from bequest.training.loop import Examples
 from bequest.training.recipe import Recipe
-from bequest.training.seeds import generator
+from bequest.training.seeds import fold
+from bequest.training.trajectory import Trajectory
 from bequest.weights.algebra import Weights
 
-HALVED = (
-    "there is no validation split: what is chosen is chosen on one half of the test images, and tested on the other"
-)
 
-
-def soup(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
-    """Average the fine-tunes of a target, where they share a basin.
+def checkpoint(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Find the earliest checkpoint of the pre-training that is enough.
 
     Args:
-        folder: gets `rows.parquet`, `decision.json` and, unless it is refused, `soup.safetensors`.
-        arguments: `method`, `points`, `limit`, `seed`, and those of every measurement.
-        inputs: the runs, `images`; where it is known `pretrained`; other domains as `other/…`.
+        folder: gets what a decision leaves.
+        arguments: `cells` (name, run, epoch), `margin`.
+        inputs: the runs by their names in `cells`, `pretrained`, `images`.
+        context: unused.
+    """
+    pretrained = inputs["pretrained"]
+    about, epochs = pretrained.json("run"), pretrained.json("run")["recipe"]["epochs"]
+    decision = checkpoint_(
+        _placed(arguments, inputs),
+        source=run_of(pretrained),
+        margin=arguments["margin"],
+        chance=chance_of(inputs),
+        epoch_images=about["images"],
+        epoch_seconds=pretrained.json("provenance")["seconds"] / epochs,
+        spent=_spent(_runs(inputs)),
+    )
+    write_decision(folder, arguments, decision)
+
+
+def labels(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Say how many labels pre-training is worth.
+
+    Args:
+        folder: gets what a decision leaves.
+        arguments: `cells` (name, run, shots), `seed`.
+        inputs: the runs by their names in `cells`, `images`.
+        context: unused.
+    """
+    spent, chance = _spent(_runs(inputs)), chance_of(inputs)
+    decision = labels_(_placed(arguments, inputs), chance=chance, spent=spent, seed=arguments["seed"])
+    write_decision(folder, arguments, decision)
+
+
+def source(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
+    """Rank pre-trained weights for a target, and fine-tune the first.
+
+    Args:
+        folder: gets what a decision leaves.
+        arguments: `candidates` and where they are, `fresh`, `by`, `top`, `replicas`, `learning_rates`, `recipe`.
+        inputs: `images`, `pretrained`.
         context: device.
     """
     packed = open_packed(inputs["images"].folder)
-    members = ends(inputs, "last")
-    model = empty_model(inputs, context)
-    model.load_state_dict(dict(next(iter(members.values()))))
-    validation, test, note = _to_choose_and_to_test(packed, arguments)
-    others = {name: open_packed(found.folder) for name, found in inputs.items() if name.startswith("other/")}
-    made = soup_(
-        model,
-        members,
-        validation,
-        method=arguments["method"],
-        base=_base(inputs, model),
-        test_batches=test,
-        others={one.domain: evaluation_batches(one, "test", arguments) for one in others.values()},
-        calibration=evaluation_batches(packed, "train", arguments),
+    count = len(packed.classes)
+    candidates: dict[str, nn.Module | Weights] = {"P": run_of(inputs["pretrained"]).checkpoints["last"]}
+    for name in arguments["candidates"]:
+        candidates[name] = read_weights(
+            Path(arguments[f"path/{name}"]), trust_pickle=arguments.get("trust_pickle", False)
+        )
+    if arguments["fresh"]:
+        network = open_model(arguments["model"], classes=count, seed=fold(arguments["seed"], "fresh"))
+        candidates["none"] = network.to(context.device)
+    images, targets = joined([packed], "train", arguments)
+    examples = Examples(images, targets, count, tuple(arguments["mean"]), tuple(arguments["std"]))
+    decision = source_(
+        candidates,
+        examples,
+        *(evaluation_batches(packed, split, arguments) for split in ("validation", "test")),
+        recipe=Recipe.model_validate(arguments["recipe"]),
+        model=open_model(arguments["model"], classes=count).to(context.device),
         task=task_of(arguments),
-        points=arguments["points"],
-        limit=arguments["limit"],
+        by=arguments["by"],
+        top=arguments["top"],
+        replicas=arguments["replicas"],
+        learning_rates=arguments["learning_rates"],
+        seed=arguments["seed"],
     )
-    _write(folder, arguments, made, note)
+    write_decision(folder, arguments, decision)
 
 
-def freeze(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
-    """Train with modules frozen, and in the usual ways, from the pre-trained weights.
+def write_decision(folder: Path, arguments: Mapping[str, Any], decision: Decision, note: str | None = None) -> None:
+    """Write a decision.
 
     Args:
-        folder: gets `rows.parquet`, `decision.json` and `freeze.safetensors`.
-        arguments: `prefixes`, `rules`, `modules`, `learning_rates`, `recipe`, `init_seeds`, and those of every
-            training.
-        inputs: `images`, `pretrained`; maybe `choice`, `measured/criticality`, `measured/similarity`.
-        context: device, progress.
+        folder: gets the rows with their target, what was said, and the weights if there are any.
+        arguments: `target`.
+        decision: what was decided.
+        note: what has to be known besides.
     """
-    packed = open_packed(inputs["images"].folder)
-    images, targets = joined([packed], "train", arguments)
-    examples = Examples(images, targets, len(packed.classes), tuple(arguments["mean"]), tuple(arguments["std"]))
-    started = [
-        starting_model({**arguments, "init_seed": seed}, inputs, len(packed.classes)).to(context.device)
-        for seed in arguments["init_seeds"]
-    ]
-    recipe = Recipe.model_validate(arguments["recipe"])
-    if "choice" in inputs:
-        recipe = recipe.model_copy(update={"learning_rate": inputs["choice"].json("choice")["learning_rate"]})
-    rows = {name: inputs[f"measured/{name}"].rows() for name in ("criticality", "similarity") if _has(inputs, name)}
-    made = freeze_(
-        started[0],
-        examples,
-        evaluation_batches(packed, "validation", arguments),
-        test_batches=evaluation_batches(packed, "test", arguments),
-        starts=[one.state_dict() for one in started],
-        prefixes=arguments["prefixes"],
-        criticality=rows.get("criticality"),
-        similarity=rows.get("similarity"),
-        frozen=arguments["modules"],
-        rules=arguments["rules"],
-        recipe=recipe,
-        learning_rates=arguments["learning_rates"],
-        task=task_of(arguments),
-        seed=arguments["seed"],
-        tell=context.tell,
-    )
-    _write(folder, arguments, made, None)
+    decision.rows.with_columns(target=pl.lit(arguments["target"])).write_parquet(folder / "rows.parquet")
+    file = None if decision.weights is None else f"{decision.name}.safetensors"
+    told: dict[str, Any] = {"weights": file, "note": note}
+    told |= {"name": decision.name, "advice": decision.advice, "sure": decision.sure, "costs": dict(decision.costs)}
+    (folder / "decision.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    if decision.weights is not None:
+        write_weights(decision.weights, folder / f"{decision.name}.safetensors")
 
 
-def _has(inputs: Mapping[str, Artefact], analysis: str) -> bool:
-    return f"measured/{analysis}" in inputs
+def _runs(inputs: Mapping[str, Artefact]) -> list[Artefact]:
+    return [artefact for name, artefact in inputs.items() if name.startswith("run/")]
 
 
-def _to_choose_and_to_test(packed: Packed, arguments: Mapping[str, Any]) -> tuple[Batches, Batches, str | None]:
-    """The images to choose on and those to confirm on; halves of test where there is no validation split."""
-    if len(packed.indices("validation")):
-        return *(evaluation_batches(packed, split, arguments) for split in ("validation", "test")), None  # type: ignore[return-value] # two of them
-    indices = packed.indices("test")
-    order = indices[torch.randperm(len(indices), generator=generator(arguments["seed"], "halves"))]
-    normalise = (tuple(arguments["mean"]), tuple(arguments["std"]))
-    half = len(order) // 2
-    first, second = (
-        batches(packed, part.sort().values, batch_size=EVALUATION_BATCH, normalise=normalise)
-        for part in (order[:half], order[half:])
-    )
-    return first, second, HALVED
+def _placed(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> dict[int, dict[str, Trajectory]]:
+    """Place in the experiment -> run -> how it went; replicas that are missing at one place are left out at all."""
+    found: dict[int, dict[str, Trajectory]] = {place: {} for _, _, place in arguments["cells"]}
+    for name, run, place in arguments["cells"]:
+        if f"run/{name}" in inputs:
+            found[place][run] = run_of(inputs[f"run/{name}"])
+    whole = set.intersection(*(set(here) for here in found.values()))
+    if not whole:
+        raise ValueError("no replica was trained at every place of the comparison, so there is nothing to decide by")
+    return {place: {run: one for run, one in here.items() if run in whole} for place, here in found.items()}
 
 
-def _base(inputs: Mapping[str, Artefact], model: nn.Module) -> Weights | None:
-    """P: with its own head beside weights that were given, where that fits; else without, so that it is the soup's."""
-    if "pretrained" not in inputs:
-        return None
-    pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
-    given = not any("recipe" in found.json("run") for name, found in inputs.items() if name.startswith("run/"))
-    if given:
-        try:
-            return complete(model, pretrained)[0]
-        except ValueError:
-            pass
-    heads = tuple(f"{part}." for part in head_parts(model))
-    return {name: tensor for name, tensor in transfer(pretrained, model).items() if not name.startswith(heads)}
-
-
-def _write(folder: Path, arguments: Mapping[str, Any], made: Decision, note: str | None) -> None:
-    made.rows.with_columns(target=pl.lit(arguments["target"])).write_parquet(folder / "rows.parquet")
-    file = f"{made.name}.safetensors" if made.weights is not None else None
-    if made.weights is not None:
-        write_weights(made.weights, folder / f"{made.name}.safetensors")
-    about = {"name": made.name, "advice": made.advice, "sure": made.sure, "costs": dict(made.costs)}
-    (folder / "decision.json").write_text(json.dumps(about | {"weights": file, "note": note}, indent=1), "utf-8")
+def _spent(runs: Iterable[Artefact]) -> dict[str, float]:
+    """Seconds of the trainings, and examples that they learned from, counted three times."""
+    seconds = images = 0.0
+    for artefact in runs:
+        about = artefact.json("run")
+        seconds += artefact.json("provenance")["seconds"]
+        images += LEARNED * about["recipe"]["epochs"] * about["images"]
+    return {"seconds": seconds, "images": images}

@@ -11,7 +11,7 @@ from bequest.data.pack import open_packed
 from bequest.evaluation.predict import measure
 from bequest.models.files import read_weights
 from bequest.models.opening import open_model
-from bequest.study.functions import deciding
+from bequest.study.functions import soup_and_freeze
 from bequest.study.functions.images import evaluation_batches
 from bequest.study.step import Context
 
@@ -37,7 +37,7 @@ def told(folder):
 
 def test_a_soup_leaves_its_weights_and_what_was_measured(tmp_path, inputs_of, images):
     inputs = inputs_of("finetune/0", "finetune/1") | {"other/shades": images}
-    deciding.soup(tmp_path, SOUP, inputs, Context())
+    soup_and_freeze.soup(tmp_path, SOUP, inputs, Context())
     about, rows = told(tmp_path)
     assert (about["name"], about["weights"], about["note"]) == ("soup", "soup.safetensors", None)
     assert set(rows["target"]) == {"shades"}
@@ -54,10 +54,10 @@ def test_a_soup_leaves_its_weights_and_what_was_measured(tmp_path, inputs_of, im
 def test_p_gives_its_body_and_the_soup_its_head(tmp_path, inputs_of, make_run):
     inputs = inputs_of("finetune/0", "finetune/1") | {"pretrained": make_run("randinit/7")}
     model = open_model("resnet8", classes=2)
-    base = deciding._base(inputs | {"run/x": _trained(inputs)}, model)
+    base = soup_and_freeze._base(inputs | {"run/x": _trained(inputs)}, model)
     assert base.keys() == {name for name in model.state_dict() if not name.startswith("fc.")}
-    assert deciding._base(inputs, model).keys() == model.state_dict().keys()  # weights that were given
-    deciding.soup(tmp_path, SOUP, inputs, Context())
+    assert soup_and_freeze._base(inputs, model).keys() == model.state_dict().keys()  # weights that were given
+    soup_and_freeze.soup(tmp_path, SOUP, inputs, Context())
     assert told(tmp_path)[1].filter(metric="error", a="wise-ft", split="validation").height == 11
 
 
@@ -72,7 +72,7 @@ def _trained(inputs):
 def test_without_validation_images_one_half_of_test_chooses(inputs_of, images):
     packed = open_packed(images.folder)
     hidden = replace(packed, splits=["test" if split == "validation" else split for split in packed.splits])
-    first, second, note = deciding._to_choose_and_to_test(hidden, ARGUMENTS)
+    first, second, note = soup_and_freeze._to_choose_and_to_test(hidden, ARGUMENTS)
     both = torch.cat([first.indices, second.indices])
     assert sorted(both.tolist()) == hidden.indices("test").tolist()
     assert abs(len(first.indices) - len(second.indices)) <= 1
@@ -82,7 +82,7 @@ def test_without_validation_images_one_half_of_test_chooses(inputs_of, images):
 def test_freezing_starts_from_p_with_a_head_of_each_replica(tmp_path, inputs_of, make_run):
     inputs = inputs_of("finetune/0") | {"pretrained": make_run("randinit/7")}
     shares = []
-    deciding.freeze(tmp_path, FREEZE, inputs, Context(tell=shares.append))
+    soup_and_freeze.freeze(tmp_path, FREEZE, inputs, Context(tell=shares.append))
     about, rows = told(tmp_path)
     assert about["weights"] == "freeze.safetensors"
     assert shares == sorted(shares) and shares[-1] == 1
@@ -108,7 +108,7 @@ def test_rows_of_criticality_are_read(tmp_path, inputs_of, make_run, tmp_path_fa
 
     inputs = inputs_of("finetune/0") | {"pretrained": make_run("randinit/7"), "measured/criticality": Artefact(folder)}
     asked = FREEZE | {"rules": [], "prefixes": 0, "modules": {}, "init_seeds": [1]}
-    deciding.freeze(tmp_path, asked, inputs, Context())
+    soup_and_freeze.freeze(tmp_path, asked, inputs, Context())
     rows = told(tmp_path)[1]
     assert rows.filter(metric="flops")["a"].to_list() == ["least critical half", "uncritical"]
     assert rows.filter(a="uncritical", metric="frozen", value=1.0)["module"].to_list() == ["conv1"]
@@ -122,5 +122,5 @@ def test_the_rate_that_was_chosen_for_finetune_is_used(tmp_path, inputs_of, make
 
     inputs = inputs_of("finetune/0") | {"pretrained": make_run("randinit/7"), "choice": Artefact(folder)}
     asked = FREEZE | {"rules": ["probe"], "prefixes": 0, "modules": {}, "init_seeds": [1]}
-    deciding.freeze(tmp_path, asked, inputs, Context())
+    soup_and_freeze.freeze(tmp_path, asked, inputs, Context())
     assert told(tmp_path)[1].filter(metric="learning_rate")["value"].to_list() == [rate]

@@ -3,8 +3,9 @@
 import polars as pl
 
 from bequest.analyses.result import table
-from bequest.report.contents import Decided, ReportInput
-from bequest.report.decided import advices, candidates
+from bequest.report.advice import told
+from bequest.report.candidates import candidates
+from bequest.report.contents import Advice, ReportInput
 from bequest.report.page import render
 
 
@@ -35,7 +36,7 @@ def test_candidates_stand_side_by_side_at_the_chosen_alpha():
 
 def test_the_page_says_what_to_do_and_escapes_it():
     decided = (
-        Decided(
+        Advice(
             "soup",
             "<b>t</b>",
             "Average a & b.",
@@ -45,15 +46,15 @@ def test_the_page_says_what_to_do_and_escapes_it():
             "steps/soup-1/soup.safetensors",
             "there is <i>no</i> split",
         ),
-        Decided("freeze", "t", "Freeze nothing.", "inconclusive", pl.DataFrame(rows()), {}),
+        Advice("freeze", "t", "Freeze nothing.", "inconclusive", pl.DataFrame(rows()), {}),
     )
-    page = render(ReportInput("A study", decisions=decided))
+    page = render(ReportInput("A study", advices=decided))
     assert "What to do" in page
     assert "Average a &amp; b." in page
     assert "steps/soup-1/soup.safetensors" in page
-    assert "1.5 seconds, 20 images" in page
+    assert "2 seconds, 20 images" in page
     assert "<b>t</b>" not in page and "<i>no</i>" not in page
-    first, second = advices(decided)
+    first, second = told(decided, ["t"])
     assert (first.shape, second.shape) == ("holds", "unclear")
-    assert second.weights is None
+    assert second.advice.weights is None
     assert "What to do" not in render(ReportInput("A study"))

@@ -159,7 +159,7 @@ def advice(outcome: Outcome, order: Sequence[str], task: Task) -> str:
         if chosen is not best and (price := outcome.price) is not None:
             other = errors(task, mean_error(outcome.tested[best.way.name]).value)
             text += f", {apart(task, price)} {best.way.name}, the best on validation ({other})"
-            if price.low is not None and price.low > 0:
+            if price.low is not None and price.high is not None and price.low > 0 and price.high > outcome.limit:
                 text += ", so test does not bear it out"
         parts.append(text)
     return f"{'; '.join(parts)}."

@@ -57,6 +57,12 @@ def test_noise_is_rarely_sure_and_its_interval_holds_zero():
     assert sum(one.kendall.low <= 0 <= one.kendall.high for one in found) >= 14
 
 
+def test_rounding_is_no_order():
+    bound = [9.0, 9.0 + 1e-14, 9.0 - 3e-13, 9.0 + 2e-12, 9.0]
+    assert math.isnan(agreement(bound, [1, 2, 3, 4, 5]).kendall.value)
+    assert agreement([1e-6, 2e-6, 3e-6, 4e-6, 5e-6], [1, 2, 3, 4, 5]).kendall.value == 1
+
+
 def test_without_variation_there_is_no_correlation():
     found = agreement([1.0] * 5, [1, 2, 3, 4, 5])
     assert math.isnan(found.kendall.value) and math.isnan(found.pearson.value) and math.isnan(found.p)

@@ -149,7 +149,9 @@ def test_a_reference_gives_cka():
 
 def test_several_labels():
     def several(given):
-        return [(images, torch.nn.functional.one_hot(targets, 3).float()) for images, targets in given]
+        made = [(images, torch.nn.functional.one_hot(targets, 3).float()) for images, targets in given]
+        made[0][1][0, 2] = torch.nan  # a label that is missing
+        return made
 
     found = source(
         {"dull": knowing(1e-4), "sharp": knowing(1.0)},
@@ -161,6 +163,12 @@ def test_several_labels():
         replicas=2,
     )
     assert found.advice.startswith("Start from sharp")
+    whole = [
+        (images[1:] if number == 0 else images, targets[1:] if number == 0 else targets)
+        for number, (images, targets) in enumerate(several(batches()))
+    ]
+    expected = transferability(features(knowing(1.0), whole))
+    assert value(found, "logme", "sharp") == pytest.approx(expected["logme"])
     assert set(found.rows.filter(pl.col("split") == "train")["metric"]) == {"logme", "probe", "knn"}
 
 

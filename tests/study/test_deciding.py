@@ -4,6 +4,7 @@ import json
 
 import polars as pl
 import pytest
+from PIL import Image
 
 from bequest.data.pack import open_packed
 from bequest.evaluation.predict import measure
@@ -80,6 +81,20 @@ def test_what_cannot_be_decided_is_told_with_its_key(decisions, said):
 def test_more_shots_than_there_are_cannot_be_asked_for():
     with pytest.raises(ValueError, match=r"decisions.labels.sizes has 100000, but a class of digits has"):
         planned(decisions={"labels": {"sizes": [1, 100000]}})
+
+
+def test_labels_are_counted_where_an_example_has_one_class(tmp_path):
+    for number in range(12):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    rows = [f"{number}.png,{number % 2},{number // 6}" for number in range(12)]
+    (tmp_path / "spots.csv").write_text("\n".join(["path,red,green", *rows]))
+    spots = {"spots": {"data": f"csv:{tmp_path / 'spots.csv'}?labels=red,green"}}
+    changes = {"targets": spots, "analyses": {"learning_curves": {}}}
+    with pytest.raises(
+        ValueError, match=r"spots.csv.* may have several labels; name other targets in decisions.labels"
+    ):
+        planned(decisions={"labels": {}}, **changes)
+    assert ("source", "spots") in planned(decisions={"source": {}}, **changes).decided
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bequest.decisions.fine_tunes import FineTune, Shown, candidate, fine_tune, with_head
 from bequest.evaluation import tasks
 from bequest.evaluation.batches import Batches
-from bequest.evaluation.features import features
+from bequest.evaluation.features import Features, features
 from bequest.evaluation.transferability import OF_THE_HEAD, ONE_CLASS, SCORES, transferability
 from bequest.training.loop import Diverged, Examples
 from bequest.training.recipe import Recipe
@@ -65,7 +65,7 @@ def score_candidate(
     at: str | None,
     seed: int,
 ) -> Candidate:
-    """Score one candidate by one pass of the training examples.
+    """Score one candidate by one pass of the training examples; those that lack a label are left out of the scores.
 
     Args:
         name: of the candidate.
@@ -83,6 +83,10 @@ def score_candidate(
     begun = time.perf_counter()
     network, headed = candidate(given, model)
     looked = features(network, seen, at=at)
+    if looked.targets.is_floating_point():  # examples that lack a label tell nothing of it, and are left out
+        known = ~looked.targets.isnan().any(1)
+        looked = Features(looked.features[known], looked.outputs[known], looked.targets[known])
+        reference = None if reference is None else reference[known]
     possible = [one for one in scores or SCORES if headed or one not in OF_THE_HEAD]
     if not scores:  # what cannot be made of these targets goes without saying
         if looked.targets.is_floating_point():

@@ -66,7 +66,8 @@ def agreement(scores: Sequence[float], truth: Sequence[float], *, seed: int = 0)
     """
     if len(scores) != len(truth) or not len(scores):
         raise ValueError(f"a score and the truth need as many candidates; got {len(scores)} and {len(truth)}")
-    x, y = np.asarray(scores, float), np.asarray(truth, float)
+    # a score that is at its bound for several candidates differs by rounding, which is no order
+    x, y = (np.array([float(f"{value:.9g}") for value in values]) for values in (scores, truth))
     n = len(x)
     places = np.random.default_rng(seed).integers(0, n, (DRAWS, n))
 

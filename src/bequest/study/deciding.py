@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bequest.study import soup_and_freeze
+from bequest.study.asked_task import task_for
 from bequest.study.decision_options import CheckpointChoice, Freeze, LabelCurve, Soup, SourceChoice
 from bequest.study.making import make
 from bequest.study.options import Checkpoints, Measured
@@ -67,6 +68,11 @@ def decide(
     elif isinstance(options, LabelCurve):
         cells = trainings.at_sizes(name, _sizes(trainings, name, options), options.budget, options.sweep)
     elif isinstance(options, SourceChoice):
+        if task_for(trainings.opened[target.data]) == "language-modelling":
+            raise ValueError(
+                f"decisions.source scores how well features tell classes, and the texts of {target.data} have none; "
+                "name other targets in decisions.source.targets, or leave it out"
+            )
         rates = options.learning_rates or dict(study.arms.learning_rates).get("finetune", ())
         arguments |= trainings.network | options.model_dump(mode="json", include={"fresh", "by", "top", "replicas"})
         arguments |= {"learning_rates": list(rates), "recipe": study.arms.recipe.model_dump(mode="json")}
@@ -85,10 +91,11 @@ def _sizes(trainings: Trainings, name: str, options: LabelCurve) -> Mapping[int,
     """Shots -> how many times the epochs of the largest size it is trained."""
     target = trainings.study.targets[name]
     domain = trainings.opened[target.data]
-    if any(isinstance(record.target, tuple) for record in domain.records[:1]):
+    if task_for(domain) != "classification":
+        what = "may have several labels" if task_for(domain) == "multilabel" else "have no classes"
         raise ValueError(
-            f"decisions.labels counts images of one class each, and those of {target.data} may have several labels; "
-            "name other targets in decisions.labels.targets, or leave it out"
+            f"decisions.labels counts examples of one class each, and those of {target.data} {what}; name other "
+            "targets in decisions.labels.targets, or leave it out"
         )
     counts = [0] * len(domain.classes)
     for record in domain.records:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from bequest.data.batches import batches
 from bequest.data.pack import Packed, open_packed
 from bequest.decisions.freeze import freeze as freeze_
 from bequest.decisions.soup import soup as soup_
 from bequest.evaluation.batches import Batches
 from bequest.models.fitting import complete, transfer
-from bequest.models.head import head_parts
+from bequest.models.head import head_parts, says_tokens
 from bequest.study.functions.deciding import write_decision
-from bequest.study.functions.images import EVALUATION_BATCH, evaluation_batches, joined, task_of
+from bequest.study.functions.images import evaluation_batches, joined, task_of
 from bequest.study.functions.measuring import empty_model, ends
 from bequest.study.functions.training import run_of, starting_model
 from bequest.study.step import Context
@@ -114,22 +114,18 @@ def _to_choose_and_to_test(packed: Packed, arguments: Mapping[str, Any]) -> tupl
         return *(evaluation_batches(packed, split, arguments) for split in ("validation", "test")), None  # type: ignore[return-value] # two of them
     indices = packed.indices("test")
     order = indices[torch.randperm(len(indices), generator=generator(arguments["seed"], "halves"))]
-    normalise = (tuple(arguments["mean"]), tuple(arguments["std"]))
-    half = len(order) // 2
-    first, second = (
-        batches(packed, part.sort().values, batch_size=EVALUATION_BATCH, normalise=normalise)
-        for part in (order[:half], order[half:])
-    )
+    shown, half = evaluation_batches(packed, "test", arguments), len(order) // 2
+    first, second = (replace(shown, indices=part.sort().values) for part in (order[:half], order[half:]))
     return first, second, HALVED
 
 
 def _base(inputs: Mapping[str, Artefact], model: nn.Module) -> Weights | None:
-    """P: with its own head beside weights that were given, where that fits; else without, so that it is the soup's."""
+    """P: with its own head where that fits and means something here; else without, so that it is the soup's."""
     if "pretrained" not in inputs:
         return None
     pretrained = run_of(inputs["pretrained"]).checkpoints["last"]
     given = not any("recipe" in found.json("run") for name, found in inputs.items() if name.startswith("run/"))
-    if given:
+    if given or says_tokens(model):
         try:
             return complete(model, pretrained)[0]
         except ValueError:

@@ -7,7 +7,7 @@ step stands after its inputs. Steps that two parts of a study share are one step
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bequest.study.asked_task import task_for
 from bequest.study.deciding import decide
@@ -30,10 +30,12 @@ class Plan:
         pretrained: the step that gives P; None where weights are compared whose source is not known.
         choices: the step that chose a learning rate, by (target, what for): an arm, or one at a block size.
         sweeps: the trials behind it, likewise.
+        decided: the step of each decision, by decision and target.
         runs: the step of each run, by target and name.
         further: the runs on shuffled images and from earlier checkpoints, by target.
         measured: the step of each analysis, by analysis and target.
         tasks: the name of the task of each target.
+        classes: how many classes each domain has, by the name of its door.
     """
 
     study: Study
@@ -41,12 +43,12 @@ class Plan:
     pretrained: Step | None
     choices: Mapping[tuple[str, str], Step]
     sweeps: Mapping[tuple[str, str], Mapping[str, Step]]
+    decided: Mapping[tuple[str, str], Step]
     runs: Mapping[str, Mapping[str, Step]]
     further: Mapping[str, tuple[Cell, ...]]
     measured: Mapping[tuple[str, str], Step]
     tasks: Mapping[str, str]
-    decided: Mapping[tuple[str, str], Step] = field(default_factory=dict)
-    """The step of each decision, by decision and target."""
+    classes: Mapping[str, int]
 
     def steps(self, *ends: Step) -> list[Step]:
         """Give all steps, each once, each after its inputs; `ends` are further steps that need some of them."""
@@ -90,6 +92,7 @@ def plan(study: Study) -> Plan:
             if not choice.targets or name in choice.targets:
                 decided[decision, name], cells = decide(trainings, name, decision, choice, runs[name], measured)
                 further[name] = (*further.get(name, ()), *cells)
-    found = trainings.choices, trainings.sweeps
+    found = trainings.choices, trainings.sweeps, decided
     tasks = {name: task_for(trainings.opened[target.data]) for name, target in study.targets.items()}
-    return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured, tasks, decided)
+    classes = {door: len(domain.classes) for door, domain in trainings.opened.items()}
+    return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured, tasks, classes)

@@ -10,10 +10,10 @@ from bequest.data.pack import open_packed
 from bequest.evaluation.predict import measure
 from bequest.models.files import read_weights
 from bequest.models.opening import open_model
-from bequest.report.advice import told
 from bequest.report.gathering import gather
 from bequest.report.page import render
 from bequest.report.session import carry_out
+from bequest.report.what_to_do import told
 from bequest.study.functions.images import evaluation_batches
 from bequest.study.plan import plan
 from bequest.study.reading import BadStudy, check, dump

@@ -18,8 +18,8 @@ from bequest.data.inside import shortened
 from bequest.data.pack import Packed, open_packed
 from bequest.evaluation.predict import Predictions
 from bequest.evaluation.tasks import task
-from bequest.report.advice import advices
 from bequest.report.contents import Answer, Failure, MistakePicture, Picture, ReportInput
+from bequest.report.what_to_do import advices
 from bequest.study.functions.images import chosen
 from bequest.study.functions.measuring import open_predictions
 from bequest.study.plan import Plan

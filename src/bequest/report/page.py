@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bequest.report.advice import told
 from bequest.report.charts import sweep_charts
 from bequest.report.contents import ReportInput
 from bequest.report.embedding import policy, script_json, vega_script
@@ -21,6 +20,7 @@ from bequest.report.sections import sections
 from bequest.report.tables import frame_table
 from bequest.report.terms import terms
 from bequest.report.verdicts import slots
+from bequest.report.what_to_do import told
 from bequest.report.wording import interval, parted, tally, typeset
 
 
@@ -78,6 +78,7 @@ def render(report: ReportInput) -> str:
     vega = vega_script() if any(chart.spec for chart in charts) else ""
     shown: dict[str, Any] = {
         "report": report,
+        "advices": told(report.advices, report.targets),
         "asked": _yaml(report.asked),
         "slots": claims,
         "tally": tally(claims),
@@ -91,7 +92,6 @@ def render(report: ReportInput) -> str:
         "grid": grid(report.pictures),
         "strips": strips(report.shuffled),
         "groups": mistake_groups(report.mistakes),
-        "advices": told(report.advices, report.targets),
         "specs": script_json({chart.key: chart.spec for chart in charts if chart.spec}),
         "policy": policy([text for text in (vega, script) if text], [style]),
         "vega": vega,

@@ -11,11 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bequest.report.advice import advices
 from bequest.report.gathering import failures, gather, results
 from bequest.report.headline import headlines
 from bequest.report.page import write_report
 from bequest.report.verdicts import slots
+from bequest.report.what_to_do import advices
 from bequest.study.engines.local import run
 from bequest.study.functions import FUNCTIONS
 from bequest.study.plan import Plan, plan

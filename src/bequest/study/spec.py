@@ -140,10 +140,10 @@ class Study(Part):
     """Data sets to transfer to, by name; the first is the one nearest to the source."""
     arms: Arms = Arms()
     """What is trained on each target."""
-    analyses: Analyses = Analyses()
-    """What is measured."""
     decisions: Decisions = Decisions()
     """What is decided: what to do, each tried out before it is said."""
+    analyses: Analyses = Analyses()
+    """What is measured."""
 
     def asked(self) -> dict[str, Measured]:
         """Give the options of the analyses to make, by name; without any the usual ones."""

@@ -3,10 +3,10 @@
 import polars as pl
 
 from bequest.analyses.result import table
-from bequest.report.advice import told
 from bequest.report.candidates import candidates
 from bequest.report.contents import Advice, ReportInput
 from bequest.report.page import render
+from bequest.report.what_to_do import told
 
 
 def rows():

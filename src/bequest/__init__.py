@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from bequest.analyses.verdict import Verdict as Verdict
     from bequest.data.block_shuffle import shuffle_blocks as shuffle_blocks
     from bequest.decisions.checkpoint import checkpoint as checkpoint
+    from bequest.decisions.decision import Decision as Decision
+    from bequest.decisions.freeze import freeze as freeze
     from bequest.decisions.labels import labels as labels
+    from bequest.decisions.soup import soup as soup
     from bequest.decisions.source import source as source
     from bequest.decisions.target_sizes import learn_sizes as learn_sizes
     from bequest.evaluation.features import Features as Features
@@ -81,6 +84,9 @@ _HOMES = {
     "plane": "bequest.analyses.plane",
     "spectrum": "bequest.analyses.spectrum",
     # decisions
+    "Decision": "bequest.decisions.decision",
+    "freeze": "bequest.decisions.freeze",
+    "soup": "bequest.decisions.soup",
     "checkpoint": "bequest.decisions.checkpoint",
     "labels": "bequest.decisions.labels",
     "learn_sizes": "bequest.decisions.target_sizes",

@@ -339,3 +339,39 @@ def test_labels_are_learned_and_mixed_with_those_that_are_missing():
     errors = trajectory.metrics["error"].to_list()
     assert errors[-1] < min(0.2, errors[0])
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+
+
+@pytest.mark.parametrize("kind", NET)
+def test_a_pace_of_one_changes_nothing_and_one_of_zero_stops_a_tensor(kind):
+    recipe = Recipe(epochs=3, batch_size=8, scalar_factor=0.5, **NET[kind])
+    asked = []
+
+    def slow(epoch):
+        asked.append(epoch)
+        return {"conv1.weight": 0.0, "fc.weight": 1.0 if epoch else 0.0}
+
+    plain, paced = learn(recipe)[1], learn(recipe, pace=lambda epoch: {})[1]
+    for name, tensor in plain["last"].items():
+        torch.testing.assert_close(paced["last"][name], tensor, rtol=1e-6, atol=1e-7)
+    stopped = learn(recipe, pace=slow, checkpoint_epochs=(1,))[1]
+    assert asked == [0, 1, 2]
+    assert torch.equal(stopped["last"]["conv1.weight"], stopped["step-0"]["conv1.weight"])
+    assert torch.equal(stopped["epoch-1"]["fc.weight"], stopped["step-0"]["fc.weight"])
+    assert not torch.equal(stopped["last"]["fc.weight"], stopped["step-0"]["fc.weight"])
+    assert not torch.equal(stopped["epoch-1"]["fc.bias"], stopped["step-0"]["fc.bias"])
+
+
+def test_a_paced_training_goes_on_after_an_interruption_bit_for_bit(tmp_path):
+    recipe = Recipe(epochs=4, batch_size=7, **NET["sgd"])
+
+    def pace(epoch):
+        return {"conv1.weight": 0.1 * (epoch + 1)}
+
+    def interrupt(epoch):
+        if epoch == 2:
+            raise Stop
+
+    whole = learn(recipe, pace=pace)[1]
+    with pytest.raises(Stop):
+        learn(recipe, pace=pace, state=tmp_path / "state", on_epoch=interrupt)
+    assert same(learn(recipe, pace=pace, state=tmp_path / "state", model=Net(seed=9))[1]["last"], whole["last"])

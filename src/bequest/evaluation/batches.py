@@ -34,12 +34,16 @@ def forward(model: nn.Module, inputs: Inputs) -> Any:
     Returns:
         What the model gives, as it is.
     """
+    here = on_device(model, inputs)
+    return model(**here) if isinstance(here, Mapping) else model(here)
+
+
+def on_device(model: nn.Module, inputs: Inputs) -> Inputs:
+    """Give the inputs of a batch on the model's device."""
     device = device_of(model)
     if isinstance(inputs, Mapping):
-        return model(
-            **{name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
-        )
-    return model(inputs.to(device, non_blocking=True))
+        return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    return inputs.to(device, non_blocking=True)
 
 
 def examples(inputs: Inputs) -> int:

@@ -90,6 +90,7 @@ class Advice:
         rows: what was measured.
         costs: seconds, images and further ones.
         weights: the file of weights that it made, if it made any, in the study's folder.
+        note: what has to be known besides.
     """
 
     decision: str
@@ -99,6 +100,7 @@ class Advice:
     rows: pl.DataFrame
     costs: Mapping[str, float] = field(default_factory=dict)
     weights: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)

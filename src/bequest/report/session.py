@@ -15,6 +15,7 @@ from bequest.report.gathering import READ, failures, gather, results
 from bequest.report.headline import headlines
 from bequest.report.page import write_report
 from bequest.report.verdicts import slots
+from bequest.report.what_to_do import advices
 from bequest.study.engines.local import run
 from bequest.study.functions import FUNCTIONS
 from bequest.study.plan import Plan, plan
@@ -96,6 +97,10 @@ def print_results(place: Path) -> None:
         numbers.add_row(*shown)
     console.print("mean error after the last epoch, on test", highlight=False)
     console.print(numbers)
+    for one in advices(made, store):
+        heading = Text.assemble("\n", (f"{one.decision} ", "bold"), (one.sure, "bold"), f"  {one.target}")
+        console.print(heading)
+        console.print(Padding(Text(one.sentence), (0, 0, 0, 4)))
     for slot in slots(found, failures(made, store)):
         heading = Text.assemble("\n", (f"{slot.claim:<4}", "bold"), (slot.word, "bold"), f"  {slot.text}")
         console.print(heading)
@@ -127,6 +132,7 @@ def _report_step(made: Plan) -> Step:
     inputs |= {f"run/{target}/{cell.name}": cell.step for target, cells in made.further.items() for cell in cells}
     inputs |= {f"choice/{target}/{arm}": step for (target, arm), step in made.choices.items()}
     inputs |= {f"domain/{door}": step for door, step in made.domains.items()}
+    inputs |= {f"decided/{decision}/{target}": step for (decision, target), step in made.decided.items()}
     inputs |= {"pretrained": made.pretrained} if made.pretrained else {}
     arguments = {"study": made.study.model_dump(mode="json", exclude={"tensorboard"})}
     return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=("",))

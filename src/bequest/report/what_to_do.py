@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bequest.report.candidates import candidates
 from bequest.report.contents import Advice
-from bequest.report.tables import Table, result_table
+from bequest.report.tables import Table, frame_table, result_table
 
 if TYPE_CHECKING:
     from bequest.study.plan import Plan
@@ -21,6 +22,8 @@ TITLES = {
     "labels": "Whether to transfer, and what it is worth in labels",
 }
 WORDS = {"measured": "measured", "inconclusive": "not sure", "refused": "refused"}
+SHAPES = {"measured": "holds", "inconclusive": "unclear", "refused": "fails"}
+TRIED = ("freeze", "soup")  # their rows are about candidates
 COSTS = {"seconds": "{:,.0f} seconds", "images": "{:,.0f} images through the network"}
 
 
@@ -34,6 +37,8 @@ class Told:
         word: how sure it is.
         cost: what it took.
         table: the rows.
+        shape: the drawing beside it.
+        candidates: what was run, one row each, where the rows have candidates.
     """
 
     advice: Advice
@@ -41,6 +46,8 @@ class Told:
     word: str
     cost: str
     table: Table
+    shape: str
+    candidates: Table | None = None
 
 
 def advices(plan: Plan, store: Store) -> Iterator[Advice]:
@@ -57,9 +64,11 @@ def advices(plan: Plan, store: Store) -> Iterator[Advice]:
         if store.has(step):
             artefact = store.checked(step)
             told = artefact.json("decision")
-            made = artefact.folder / "weights.safetensors"
-            weights = str(made.relative_to(store.root)) if made.is_file() else None
-            yield Advice(decision, target, told["advice"], told["sure"], artefact.rows(), told["costs"], weights)
+            file = told["weights"]
+            weights = (artefact.folder / file).relative_to(store.root).as_posix() if file else None
+            yield Advice(
+                decision, target, told["advice"], told["sure"], artefact.rows(), told["costs"], weights, told["note"]
+            )
 
 
 def told(made: Sequence[Advice], targets: Sequence[str]) -> list[Told]:
@@ -77,5 +86,7 @@ def told(made: Sequence[Advice], targets: Sequence[str]) -> list[Told]:
         title = TITLES.get(advice.decision, advice.decision.capitalize())
         title = f"{title}: {advice.target}" if len(targets) > 1 else title
         cost = ", ".join(form.format(advice.costs[name]) for name, form in COSTS.items() if name in advice.costs)
-        found.append(Told(advice, title, WORDS[advice.sure], cost, result_table(advice.rows, f"{title}: rows")))
+        tried = frame_table(candidates(advice.rows), f"{title}: what was run") if advice.decision in TRIED else None
+        rows = result_table(advice.rows, f"{title}: rows")
+        found.append(Told(advice, title, WORDS[advice.sure], cost, rows, SHAPES[advice.sure], tried))
     return found

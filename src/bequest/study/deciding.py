@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from bequest.study import soup_and_freeze
 from bequest.study.asked_task import task_for
-from bequest.study.decision_options import CheckpointChoice, LabelCurve, SourceChoice
+from bequest.study.decision_options import CheckpointChoice, Freeze, LabelCurve, Soup, SourceChoice
 from bequest.study.making import make
 from bequest.study.options import Checkpoints, Measured
 from bequest.study.step import Step
@@ -22,7 +23,14 @@ from bequest.training.seeds import fold
 MOST_SIZES = 5
 
 
-def decide(trainings: Trainings, name: str, decision: str, options: Measured) -> tuple[Step, list[Cell]]:
+def decide(
+    trainings: Trainings,
+    name: str,
+    decision: str,
+    options: Measured,
+    runs: Mapping[str, Step],
+    measured: Mapping[tuple[str, str], Step],
+) -> tuple[Step, list[Cell]]:
     """Make the step of a decision on a target.
 
     Args:
@@ -30,6 +38,8 @@ def decide(trainings: Trainings, name: str, decision: str, options: Measured) ->
         name: the target.
         decision: which.
         options: its options.
+        runs: the target's runs, by name.
+        measured: the steps of the analyses, by analysis and target.
 
     Returns:
         The step, and the further trainings that it needs.
@@ -37,6 +47,10 @@ def decide(trainings: Trainings, name: str, decision: str, options: Measured) ->
     Raises:
         ValueError: if the study has no such trainings.
     """
+    if isinstance(options, Soup):
+        return soup_and_freeze.soup(trainings, name, options, runs), []
+    if isinstance(options, Freeze):
+        return soup_and_freeze.freeze(trainings, name, options, measured), []
     study = trainings.study
     target = study.targets[name]
     arguments: dict[str, Any] = {"target": name, "seed": fold(study.seed, "decide", decision)} | trainings.data(target)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bequest.study.options import Measured, Part, refuse_twice
+from bequest.training.recipe import Recipe
 
 Score = Literal["leep", "nce", "nleep", "logme", "h_score", "h_score_shrunk", "probe", "knn"]
 
@@ -59,9 +60,59 @@ class SourceChoice(Measured):
     """Tried for each candidate; left out: those of the study's arm finetune."""
 
 
+class Soup(Measured):
+    """Options of averaging the fine-tunes."""
+
+    method: Literal["greedy", "uniform"] = "greedy"
+    """Which mean is written; both are measured."""
+    points: int = Field(default=5, ge=3, le=1001)
+    """Points on the line between two fine-tunes, ends included."""
+    limit: float = Field(default=0.02, ge=0, le=1)
+    """Highest barrier that counts as none, in error."""
+
+
+class Freeze(Measured):
+    """Options of training with frozen modules; each way is a training of its own."""
+
+    replicas: int = Field(default=1, ge=1, le=100)
+    """Repeats of each way, with the seeds of the replicas of finetune."""
+    prefixes: int = Field(default=3, ge=0, le=100)
+    """Frozen beginnings of the network that are tried."""
+    rules: tuple[Literal["finetune", "probe", "lp-ft", "slower", "auto-rgn"], ...] = (
+        "finetune",
+        "probe",
+        "lp-ft",
+        "slower",
+        "auto-rgn",
+    )
+    """The usual ways that are tried besides."""
+    modules: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Further sets of modules to freeze, by a name of your own."""
+    learning_rates: tuple[float, ...] = ()
+    """Candidates of each way, chosen on validation; left out: the rate of finetune."""
+    recipe: Recipe | None = None
+    """How to train; left out: as the arms."""
+
+    @field_validator("rules", "learning_rates")
+    @classmethod
+    def _each_once(cls, listed: tuple[Any, ...]) -> tuple[Any, ...]:
+        refuse_twice("the list", listed)
+        return listed
+
+    @model_validator(mode="after")
+    def _rates_in_range(self) -> Freeze:
+        if any(not 0 < rate <= 100 for rate in self.learning_rates):
+            raise ValueError("learning_rates must be above 0 and at most 100")
+        if not (self.rules or self.prefixes or self.modules):
+            raise ValueError("rules, prefixes and modules are all empty, so there is nothing to try")
+        return self
+
+
 class Decisions(Part):
     """Which decisions to make; one that is left out is not made."""
 
+    soup: Soup | None = None
+    freeze: Freeze | None = None
     checkpoint: CheckpointChoice | None = None
     labels: LabelCurve | None = None
     source: SourceChoice | None = None

@@ -90,7 +90,7 @@ def plan(study: Study) -> Plan:
             measured[analysis, name] = measure(trainings, name, analysis, options, runs[name], cells)
         for decision, choice in study.decisions.named().items():
             if not choice.targets or name in choice.targets:
-                decided[decision, name], cells = decide(trainings, name, decision, choice)
+                decided[decision, name], cells = decide(trainings, name, decision, choice, runs[name], measured)
                 further[name] = (*further.get(name, ()), *cells)
     found = trainings.choices, trainings.sweeps, decided
     tasks = {name: task_for(trainings.opened[target.data]) for name, target in study.targets.items()}

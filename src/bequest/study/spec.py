@@ -184,8 +184,15 @@ class Study(Part):
                     raise ValueError(
                         f"decisions.{name}.targets has {target}; the targets are {', '.join(self.targets)}"
                     )
-            if self.given:
+            if self.given and name != "soup":
                 raise ValueError(f"decisions.{name} needs trainings; given weights have none")
+        if self.decisions.soup and len(self.given) == 1 and self.source is None:
+            raise ValueError("decisions.soup needs two files of weights, or one and the weights that it started from")
+        if self.decisions.freeze and self.decisions.freeze.replicas > self.arms.replicas:
+            raise ValueError(
+                f"decisions.freeze.replicas is {self.decisions.freeze.replicas}, but arms.replicas is "
+                f"{self.arms.replicas}; lower the one or raise the other"
+            )
         if self.decisions.checkpoint and self.source and self.source.weights:
             raise ValueError(
                 "decisions.checkpoint needs a pre-training with its checkpoints; `source.weights` is one file: leave "

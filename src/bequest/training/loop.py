@@ -64,6 +64,7 @@ def train(
     finally_watch: dict[str, Batches] | None = None,
     checkpoint_epochs: Sequence[int] = (),
     learns: Sequence[str] = ("",),
+    pace: Callable[[int], Mapping[str, float]] | None = None,
     see: Callable[[Tensor, Tensor], Tensor] | None = None,
     keep: Callable[[str, Weights], None],
     state: Path | None = None,
@@ -85,6 +86,8 @@ def train(
             the last.
         learns: paths of the modules that learn, `""` for the whole model; the rest stays as it is, weights and running
             statistics, and runs in evaluation mode.
+        pace: is asked before each epoch (the first is 0) for multiples of the learning rate, by the name of a
+            parameter; those that it does not name keep 1.
         see: is given each batch of augmented, normalised images and the places of its images in `examples`, and gives
             the images that the model sees; it must do the same to the images that are measured.
         keep: is given each checkpoint's name and weights (on the CPU) as soon as it is there.
@@ -108,7 +111,7 @@ def train(
     stopped = [one for one in model.parameters() if one.requires_grad and one not in own]
     for parameter in stopped:
         parameter.requires_grad_(False)
-    optimizer = make_optimizer(model, recipe)
+    optimizer = make_optimizer(model, recipe, each=pace is not None)
     streams = {name: generator(order_seed, name) for name in ("order", "augmentation", "mixup")}
     done = resume.load(state, model, optimizer, streams) if state else None
     progress = done or resume.Progress()
@@ -137,6 +140,10 @@ def train(
         raise ValueError("texts can be neither mixed (recipe.mixup) nor shuffled in blocks; leave that out")
     targets = examples.targets.to(device)
     for epoch in range(progress.epoch, recipe.epochs):
+        if pace is not None:
+            paces = pace(epoch)
+            for group in optimizer.param_groups:
+                group["factor"] = group["usual"] * paces.get(group["name"], 1.0)
         order = torch.randperm(len(targets), generator=streams["order"]).to(device)
         with _lent_generator(fold(order_seed, "model", epoch), device):
             for number, chosen in enumerate(order.tensor_split(steps_per_epoch)):
@@ -218,23 +225,29 @@ def prepare(images: Tensor, examples: Examples, recipe: Recipe, stream: torch.Ge
     return augment(seen, kind=recipe.augmentation, generator=stream)
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, recipe: Recipe, *, each: bool = False) -> torch.optim.Optimizer:
     """Make the optimiser of a recipe, with a group of its own for parameters named bias or scale.
 
     Args:
         model: whose trainable parameters are taken.
         recipe: optimiser, momentum, weight decay, factor for biases and scales.
+        each: give every parameter a group of its own, with its `name` and `usual` factor.
 
     Returns:
         An optimiser whose groups carry `factor`, the multiple of the scheduled learning rate.
     """
     small: list[nn.Parameter] = []
     usual: list[nn.Parameter] = []
+    groups: list[dict[str, Any]] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             last = name.rsplit(".", 1)[-1]
-            (small if recipe.scalar_factor != 1 and ("bias" in last or "scale" in last) else usual).append(parameter)
-    groups = [{"params": usual, "factor": 1.0}, {"params": small, "factor": recipe.scalar_factor}]
+            slow = recipe.scalar_factor != 1 and ("bias" in last or "scale" in last)
+            (small if slow else usual).append(parameter)
+            factor = recipe.scalar_factor if slow else 1.0
+            groups.append({"params": [parameter], "factor": factor, "usual": factor, "name": name})
+    if not each:
+        groups = [{"params": usual, "factor": 1.0}, {"params": small, "factor": recipe.scalar_factor}]
     groups = [group for group in groups if group["params"]]
     decay, momentum = recipe.weight_decay, recipe.momentum
     if recipe.optimizer == "adamw":

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from bequest.study.functions import deciding, experiments, images, landscape, measuring, parts, training
+from bequest.study.functions import (
+    deciding,
+    experiments,
+    images,
+    landscape,
+    measuring,
+    parts,
+    soup_and_freeze,
+    training,
+)
 from bequest.study.functions.plugins import plugged
 from bequest.study.step import Function
 
@@ -31,5 +40,7 @@ FUNCTIONS: dict[str, Function] = {
     "decide_checkpoint": Function(deciding.checkpoint, version=1, tolerant=("run/",)),
     "decide_labels": Function(deciding.labels, version=1, tolerant=("run/",)),
     "decide_source": Function(deciding.source, version=1),
+    "decide_soup": Function(soup_and_freeze.soup, version=1, tolerant=("run/",)),
+    "decide_freeze": Function(soup_and_freeze.freeze, version=1, tolerant=("images", "measured/")),
     "spectrum": Function(parts.spectrum, version=2, tolerant=("run/",)),
 }

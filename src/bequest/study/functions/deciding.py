@@ -1,6 +1,6 @@
 """How does a step decide, and what does it leave?
 
-`rows.parquet`, `decision.json` (advice, how sure, costs), and `weights.safetensors` where the decision made weights.
+`rows.parquet`, `decision.json` (advice, how sure, costs), and `NAME.safetensors` where the decision made weights.
 """
 
 from __future__ import annotations
@@ -107,19 +107,22 @@ def source(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Arte
     write_decision(folder, arguments, decision)
 
 
-def write_decision(folder: Path, arguments: Mapping[str, Any], decision: Decision) -> None:
+def write_decision(folder: Path, arguments: Mapping[str, Any], decision: Decision, note: str | None = None) -> None:
     """Write a decision.
 
     Args:
         folder: gets the rows with their target, what was said, and the weights if there are any.
         arguments: `target`.
         decision: what was decided.
+        note: what has to be known besides.
     """
     decision.rows.with_columns(target=pl.lit(arguments["target"])).write_parquet(folder / "rows.parquet")
-    told = {"name": decision.name, "advice": decision.advice, "sure": decision.sure, "costs": dict(decision.costs)}
+    file = None if decision.weights is None else f"{decision.name}.safetensors"
+    told: dict[str, Any] = {"weights": file, "note": note}
+    told |= {"name": decision.name, "advice": decision.advice, "sure": decision.sure, "costs": dict(decision.costs)}
     (folder / "decision.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     if decision.weights is not None:
-        write_weights(decision.weights, folder / "weights.safetensors")
+        write_weights(decision.weights, folder / f"{decision.name}.safetensors")
 
 
 def _runs(inputs: Mapping[str, Artefact]) -> list[Artefact]:

@@ -1,0 +1,220 @@
+"""What is said of a soup: the rows, the sentence, and how sure it is?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import polars as pl
+
+from bequest.analyses.intervals import Interval
+from bequest.analyses.result import table
+from bequest.decisions.mixes import Mix
+from bequest.decisions.scores import LIMIT, Scales, Score, difference
+from bequest.decisions.shared_basins import Basins
+from bequest.decisions.wording import apart, errors, height, listed
+from bequest.weights.algebra import Weights
+
+WISE = "wise-ft"
+ENSEMBLE = "ensemble"
+STALE = "BatchNorm was not refitted: pass training batches as calibration="
+
+
+@dataclass
+class Found:
+    """Everything that was measured for a soup.
+
+    Attributes:
+        members: name -> weights.
+        best: the member with the lowest validation error.
+        groups: members that share a basin; the first group has the best one.
+        group: the first of them with more than one member; empty if there is none.
+        basins: the lines between them.
+        alone: member -> validation score.
+        mixes: name -> mix.
+        chosen: what is advised, if anything is.
+        called: its name.
+        curve: validation scores of the interpolation, by alpha.
+        method: which mean was asked for.
+        tested: domain (None for the target) -> scores of members, mixes and the ensemble.
+    """
+
+    members: Mapping[str, Weights]
+    best: str
+    groups: Sequence[Sequence[str]]
+    group: Sequence[str]
+    basins: Basins
+    alone: Mapping[str, Score]
+    mixes: Mapping[str, Mix]
+    chosen: Mix
+    called: str
+    curve: Sequence[tuple[float, Score]]
+    method: str
+    tested: dict[str | None, dict[str, Score]] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> bool:
+        """Whether no two members share a basin."""
+        return len(self.members) > 1 and not self.group
+
+    @property
+    def gain(self) -> Interval | None:
+        """Test error of the chosen weights minus that of the best member; None without test."""
+        scores = self.tested.get(None)
+        return None if scores is None else difference(scores[self.called], scores[self.best])
+
+
+def sure(found: Found, scales: Scales) -> Literal["measured", "inconclusive", "refused"]:
+    """Tell how far the numbers carry.
+
+    Args:
+        found: what was measured.
+        scales: what measured it.
+
+    Returns:
+        The word, by the rule at the top of `soup.py`.
+    """
+    if found.refused:
+        return "refused"
+    gain = found.gain
+    if scales.stale or gain is None:
+        return "inconclusive"
+    if found.called == found.best:
+        return "measured"  # nothing else was as good on validation
+    if gain.low is None or gain.high is None:
+        return "inconclusive"
+    return "measured" if gain.high < 0 or gain.low > 0 or max(-gain.low, gain.high) <= LIMIT else "inconclusive"
+
+
+def advice(found: Found, scales: Scales) -> str:
+    """Say in one sentence what to do.
+
+    Args:
+        found: what was measured.
+        scales: what measured it.
+
+    Returns:
+        The sentence with its numbers.
+    """
+    parts = [_first(found, scales)]
+    gain = found.gain
+    if gain is None:
+        parts.append("not confirmed, as no test examples were given")
+    elif found.called != found.best:
+        own, best = found.tested[None][found.called], found.tested[None][found.best]
+        parts.append(
+            f"on test the mix has {errors(scales.task, own)} error, {apart(scales.task, gain)} {found.best}, the best "
+            f"single one on validation ({errors(scales.task, best)})"
+        )
+        if ENSEMBLE in found.tested[None]:
+            together = errors(scales.task, found.tested[None][ENSEMBLE])
+            count = len(found.group)
+            parts.append(f"the joint answer of {count} has {together}, for {count} inferences in place of one")
+    elif not found.refused:
+        parts.append(f"it has {errors(scales.task, found.tested[None][found.best])} error on test")
+    away = [name for group in found.groups for name in group if name not in found.group]
+    if away and found.group and (line := found.basins.worst(away)) is not None:
+        parts.append(f"left out: {listed(away)}, behind a barrier of {height(scales.task, line.height.value)}")
+    if scales.stale:
+        parts.append("BatchNorm was not refitted, so a barrier may be one of its statistics: give calibration data")
+    return f"{'; '.join(parts)}."
+
+
+def _first(found: Found, scales: Scales) -> str:
+    """What to do."""
+    if found.refused:
+        line = found.basins.worst([found.best])
+        assert line is not None
+        other = line.b if line.a == found.best else line.a
+        text = (
+            f"Do not average these: half-way from {found.best} to {other} lies a barrier of "
+            if line.at == 0.5
+            else f"Do not average these: between {found.best} and {other} lies a barrier of "
+        )
+        text += f"{height(scales.task, line.height.value)} (up to {height(scales.task, found.basins.limit)} "
+        text += f"count as none), so keep {found.best}, the best single one"
+        if WISE in found.mixes and found.mixes[WISE].alpha < 1:
+            text += "; on validation it is better interpolated with the pre-trained weights: ask for it alone"
+        return text
+    mixed = found.chosen.names
+    if found.called == WISE:
+        of = mixed[0] if len(mixed) == 1 else f"the {found.method} mean of {listed(mixed)}"
+        return f"Interpolate {1 - found.chosen.alpha:.2g} of the way from {of} back to the pre-trained weights"
+    if len(mixed) == 1:
+        what = "no interpolation with the pre-trained weights" if len(found.members) == 1 else "no average"
+        return f"Keep {found.best} alone: {what} was better on validation"
+    if found.chosen.score.error > found.alone[found.best].error:
+        own, best = errors(scales.task, found.chosen.score), errors(scales.task, found.alone[found.best])
+        mean = f"the {found.method} mean of {listed(mixed)}"
+        return f"Keep {found.best}: {mean} is worse on validation ({own} error in place of {best})"
+    return f"Average {listed(mixed)} ({found.method})"
+
+
+def told(found: Found, scales: Scales) -> pl.DataFrame:
+    """Make the rows.
+
+    Args:
+        found: what was measured.
+        scales: what measured it.
+
+    Returns:
+        The long table.
+    """
+    return table("soup", [{"module": "*", "domain": None, **row} for row in _rows(found, scales)])
+
+
+def _rows(found: Found, scales: Scales) -> Iterator[dict[str, Any]]:
+    units = scales.task.units
+    note = STALE if scales.stale else None
+    for name, score in found.alone.items():
+        yield from _score(name, score, units, split="validation")
+    for name, mix in found.mixes.items():
+        if name != WISE:
+            yield from _score(name, mix.score, units, split="validation", note=note)
+    for alpha, score in found.curve:
+        yield from _score(WISE, score, units, split="validation", x=alpha, note=note)
+    for domain, scores in found.tested.items():
+        for name, score in scores.items():
+            at = {"x": found.mixes[WISE].alpha} if name == WISE else {}
+            yield from _score(name, score, units, split="test", domain=domain, **at)
+    for line in found.basins.lines.values():
+        row: dict[str, Any] = {"a": line.a, "b": line.b, "split": "validation", "n": line.height.n, "note": note}
+        ends = {"low": line.height.low, "high": line.height.high}
+        yield {**row, **ends, "metric": "barrier_error", "value": line.height.value, "unit": units["error"]}
+        yield {**row, "metric": "barrier_loss", "value": line.loss_height, "unit": units["loss"]}
+        for t, score in zip(line.ts, line.scores, strict=True):
+            yield {**row, "metric": "error_on_line", "x": t, "value": score.error, "unit": units["error"]}
+    for number, group in enumerate(found.groups, 1):
+        yield from ({"a": name, "metric": "group", "value": number, "unit": "basin"} for name in group)
+    for name, mix in found.mixes.items():
+        for member in found.members:
+            yield {"a": member, "b": name, "metric": "in_soup", "value": float(member in mix.names), "unit": "0 or 1"}
+        for place, trial in enumerate(mix.trials, 1):
+            row = {"a": trial.name, "b": name, "split": "validation", "metric": "greedy_error", "x": place}
+            yield {**row, "value": trial.error, "n": mix.score.n, "unit": units["error"]}
+    if WISE in found.mixes:
+        yield {"a": WISE, "metric": "alpha", "value": found.mixes[WISE].alpha, "unit": "share of the fine-tuned"}
+    for name in (*found.members, *found.mixes, ENSEMBLE):
+        networks = len(found.group) if name == ENSEMBLE else 1
+        if name != ENSEMBLE or networks > 1:
+            yield {"a": name, "metric": "inferences", "value": networks, "unit": "networks an answer"}
+    for domain, scores in found.tested.items():
+        gain = difference(scores[found.called], scores[found.best])
+        row = {"a": found.called, "b": found.best, "split": "test", "domain": domain, "metric": "difference"}
+        yield {**row, "value": gain.value, "low": gain.low, "high": gain.high, "n": gain.n, "unit": units["error"]}
+
+
+def _score(name: str, score: Score, units: Mapping[str, str], **about: Any) -> Iterator[dict[str, Any]]:
+    error = score.interval
+    yield {
+        **about,
+        "a": name,
+        "metric": "error",
+        "value": error.value,
+        "low": error.low,
+        "high": error.high,
+        "n": error.n,
+        "unit": units["error"],
+    }
+    yield {**about, "a": name, "metric": "loss", "value": score.loss, "n": score.n, "unit": units["loss"]}

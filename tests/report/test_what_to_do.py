@@ -1,0 +1,60 @@
+"""The report says what to do, what was run for it, and where the weights are."""
+
+import polars as pl
+
+from bequest.analyses.result import table
+from bequest.report.candidates import candidates
+from bequest.report.contents import Advice, ReportInput
+from bequest.report.page import render
+from bequest.report.what_to_do import told
+
+
+def rows():
+    return table(
+        "soup",
+        [
+            {"a": "one", "metric": "error", "split": "validation", "value": 0.2, "module": "*", "domain": None},
+            {"a": "one", "metric": "error", "split": "test", "value": 0.25, "module": "*", "domain": None},
+            {"a": "one", "metric": "error", "split": "test", "value": 0.5, "module": "*", "domain": "sketch"},
+            {"a": "wise-ft", "metric": "error", "split": "validation", "x": 0.0, "value": 0.9, "module": "*"},
+            {"a": "wise-ft", "metric": "error", "split": "validation", "x": 0.5, "value": 0.1, "module": "*"},
+            {"a": "wise-ft", "metric": "error", "split": "test", "x": 0.5, "value": 0.15, "module": "*"},
+            {"a": "wise-ft", "metric": "alpha", "value": 0.5, "module": "*"},
+            {"a": "wise-ft", "b": "one", "metric": "difference", "split": "test", "value": -0.1, "module": "*"},
+            {"a": "one", "b": "two", "metric": "error_on_line", "x": 0.5, "value": 0.3, "module": "*"},
+            {"a": "one", "module": "conv1", "metric": "frozen", "value": 1.0},
+        ],
+    )
+
+
+def test_candidates_stand_side_by_side_at_the_chosen_alpha():
+    assert candidates(rows()).rows(named=True) == [
+        {"tried": "one", "validation_error": 0.2, "test_error": 0.25, "sketch_error": 0.5, "difference": None},
+        {"tried": "wise-ft", "validation_error": 0.1, "test_error": 0.15, "sketch_error": None, "difference": -0.1},
+    ]
+
+
+def test_the_page_says_what_to_do_and_escapes_it():
+    decided = (
+        Advice(
+            "soup",
+            "<b>t</b>",
+            "Average a & b.",
+            "measured",
+            rows(),
+            {"seconds": 1.5, "images": 20.0},
+            "steps/soup-1/soup.safetensors",
+            "there is <i>no</i> split",
+        ),
+        Advice("freeze", "t", "Freeze nothing.", "inconclusive", pl.DataFrame(rows()), {}),
+    )
+    page = render(ReportInput("A study", advices=decided))
+    assert "What to do" in page
+    assert "Average a &amp; b." in page
+    assert "steps/soup-1/soup.safetensors" in page
+    assert "2 seconds, 20 images" in page
+    assert "<b>t</b>" not in page and "<i>no</i>" not in page
+    first, second = told(decided, ["t"])
+    assert (first.shape, second.shape) == ("holds", "unclear")
+    assert second.advice.weights is None
+    assert "What to do" not in render(ReportInput("A study"))

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from bequest.data.doors import with_absolute_place
 from bequest.models.packages import package_path
 from bequest.study.options import usual
+from bequest.study.resources import Resources
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
 
@@ -87,6 +88,8 @@ def dump(study: Study) -> str:
     for name in ("trust_pickle", "left_out"):
         if not content[name]:
             del content[name]
+    if study.resources == Resources():
+        del content["resources"]
     if study.given:  # no arm is trained
         del content["arms"]
         if study.source is not None:

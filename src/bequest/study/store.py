@@ -8,12 +8,11 @@ is whole, or damaged by something else, which the hashes show. A failed step lea
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import polars as pl
 
+from bequest.study.claim import Claim, read, take
 from bequest.study.step import Step
 
 MEGABYTE = 2**20
@@ -91,7 +91,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         with told(root):
-            for name in ("steps", "partial", "failed"):
+            for name in ("steps", "partial", "failed", "claims"):
                 (root / name).mkdir(parents=True, exist_ok=True)
 
     def has(self, step: Step) -> bool:
@@ -183,8 +183,30 @@ class Store:
         shutil.rmtree(self.root / "failed" / step.key, ignore_errors=True)
 
     @contextmanager
+    def claim(self, step: Step, busy: Callable[[str], None]) -> Iterator[Claim]:
+        """Have a step for oneself: no other process works on it at the same time.
+
+        Args:
+            step: the step.
+            busy: called with its name whenever another process works on it; returns to try again, or raises.
+
+        Yields:
+            The claim; its `share`, 0..1, can be seen by other processes.
+        """
+        with told(self.root):
+            claim = take(self.root / "claims" / step.key, busy)
+        try:
+            yield claim
+        finally:
+            claim.release()
+
+    def claims(self) -> dict[str, dict[str, Any]]:
+        """Give what the processes that work on steps say, by key: host, process, began, share."""
+        return {path.name: read(path) for path in (self.root / "claims").iterdir()}
+
+    @contextmanager
     def only_driver(self) -> Iterator[None]:
-        """Hold the store for one run; the lock goes with the process, however it ends.
+        """Hold the store for one run, however that ends.
 
         Yields:
             Nothing.
@@ -192,16 +214,19 @@ class Store:
         Raises:
             StoreError: if another run holds it.
         """
+
+        def refuse(holder: str) -> None:
+            raise StoreError(
+                f"{self.root}: another run is working in this folder ({holder}); wait for it, or give --folder "
+                "another one"
+            )
+
         with told(self.root):
-            handle = (self.root / "lock").open("w")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StoreError(
-                    f"{self.root}: another run is working in this folder; wait for it, or give --folder another one"
-                ) from None
+            claim = take(self.root / "lock", refuse)
+        try:
             yield
+        finally:
+            claim.release()
 
 
 FULL = {

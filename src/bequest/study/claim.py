@@ -55,10 +55,6 @@ class Claim:
         found = read(self._path)
         return not found or found.get("token") == self._token
 
-    def tell(self, share: float) -> None:
-        """Say how far the work is, 0..1."""
-        self.share = share
-
     def release(self) -> None:
         """Let it go: the file disappears."""
         self._over.set()
@@ -99,7 +95,8 @@ def take(path: Path, busy: Callable[[str], None]) -> Claim:
         if claim:
             claim.keep()
             return claim
-        busy(_holder(read(path)))
+        if path.exists():  # otherwise it was released this moment
+            busy(_holder(read(path)))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -137,6 +134,10 @@ def _try(path: Path) -> Claim | None:
                 claim = Claim(path, handle)
                 if not certain and not _settled(claim):
                     claim = None
+    except OSError:
+        if new:  # the disk is full, say
+            path.unlink(missing_ok=True)
+        raise
     finally:
         if claim is None:
             os.close(handle)

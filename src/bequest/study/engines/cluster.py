@@ -137,7 +137,7 @@ def _probe(sign: Path) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    ask = ray.remote(num_cpus=0, max_retries=0)(answer)
+    ask = ray.remote(num_cpus=0, max_retries=0)(sign_back)
     asked = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -161,7 +161,7 @@ def _probe(sign: Path) -> None:
             )
 
 
-def answer(sign: Path, name: str) -> str | None:
+def sign_back(sign: Path, name: str) -> str | None:
     """Read the driver's sign and write one back; runs on the machine that is asked.
 
     Args:

@@ -257,7 +257,6 @@ def perform(step: Step, function: Function, root: Path, sign: Path, device: str,
     if not sign.is_file():  # this machine joined later, or the driver has gone
         return Answer(None, "store", message=f"{os.uname().nodename} does not see {root}; all machines must share it")
     _use_threads(threads)
-    says = lambda text: None  # noqa: E731 - the driver tells; a wait shows in the claim
     try:
         store = Store(root)
         for needed in step.inputs.values():
@@ -268,7 +267,7 @@ def perform(step: Step, function: Function, root: Path, sign: Path, device: str,
         inputs = inputs_of(step, store)
         if not enough(step, inputs):
             return Answer(Ended("left out"))
-        return Answer(attempt(step, function, inputs, store, Context(device, workers), says))
+        return Answer(attempt(step, function, inputs, store, Context(device, workers), _quiet))
     except StoreError as error:
         return Answer(None, "store", message=str(error))
 
@@ -278,3 +277,7 @@ def _use_threads(count: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(count)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(count)
+
+
+def _quiet(text: str) -> None:
+    """Say nothing: nobody reads what a worker prints."""

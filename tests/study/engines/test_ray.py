@@ -13,9 +13,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from bequest.models.files import write_weights
-from bequest.models.opening import open_model
-from bequest.report.session import carry_out
 from bequest.study.engines import local
 from bequest.study.engines import ray as engine
 from bequest.study.reading import read_study
@@ -117,8 +114,7 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     importlib.import_module("ray.cloudpickle").register_pickle_by_value(sys.modules[__name__])
-    quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
-    head = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False, "_system_config": quick}
+    head = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
     nodes = Cluster(initialize_head=True, head_node_args=head)
     nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
     ray.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
@@ -163,6 +159,10 @@ def test_what_is_there_needs_no_cluster(tmp_path):
 
 
 def test_a_study_has_the_rows_of_local_bit_for_bit(cluster, tmp_path):
+    from bequest.models.files import write_weights
+    from bequest.models.opening import open_model
+    from bequest.report.session import carry_out
+
     write_weights(open_model("resnet8", classes=10, seed=3).state_dict(), tmp_path / "p.safetensors")
     (tmp_path / "tiny.yaml").write_text(STUDY.format(weights=tmp_path / "p.safetensors"))
     study = read_study(tmp_path / "tiny.yaml")
@@ -277,6 +277,8 @@ def test_a_node_that_does_not_see_the_store_is_named_and_refused(cluster, store,
 
 
 def test_an_address_belongs_to_ray(tmp_path):
+    from bequest.report.session import carry_out
+
     (tmp_path / "a.yaml").write_text(STUDY.format(weights="p.safetensors"))
     with pytest.raises(ValueError, match="--address names a Ray cluster; add --engine ray"):
         carry_out(read_study(tmp_path / "a.yaml"), tmp_path / "a", "cpu", 1, "local", "auto")

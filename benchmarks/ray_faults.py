@@ -214,7 +214,8 @@ def kill_worker(trial: Trial, moments: random.Random) -> int:
 
 def remove_node(nodes: Any, moments: random.Random) -> int:
     nodes.remove_node(moments.choice(sorted(nodes.worker_nodes, key=lambda node: node.unique_id)), allow_graceful=False)
-    nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
+    nodes.add_node(num_cpus=1, object_store_memory=MEMORY, wait=False)
+    nodes.wait_for_nodes(timeout=PATIENCE)
     return 1
 
 
@@ -223,11 +224,12 @@ def three_nodes() -> Iterator[Any]:
     """A cluster of a head without processors, where the driver is, and two nodes with one each."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
-    nodes = Cluster(initialize_head=True, head_node_args=head)
+    each = {"object_store_memory": MEMORY, "wait": False}
+    nodes = Cluster(initialize_head=True, head_node_args={**each, "num_cpus": 0, "include_dashboard": False})
     for _ in range(2):
-        nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
+        nodes.add_node(**each, num_cpus=1)
     try:
+        nodes.wait_for_nodes(timeout=PATIENCE)
         yield nodes
     finally:
         nodes.shutdown()

@@ -143,17 +143,18 @@ def _probe(sign: Path) -> None:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         asked[ask.options(scheduling_strategy=there).remote(sign, node["NodeID"])] = node
     ray.wait(list(asked), num_returns=len(asked), timeout=PROBING)
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     for question, node in asked.items():
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         try:
             found = ray.get(question, timeout=0)
-        except ray.exceptions.GetTimeoutError:
-            raise ValueError(f"{name} did not answer within {PROBING:.0f} seconds; is it reachable?") from None
         except ray.exceptions.RayTaskError as error:
-            reason = str(error).strip().splitlines()[-1]
+            reason = str(error.cause).strip().splitlines()[-1]
             raise ValueError(f"{name} cannot run Bequest ({reason}); install the same version there") from error
-        except ray.exceptions.RayError as error:
-            raise ValueError(f"{name} was lost while it was asked: {type(error).__name__}") from error
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            if node["NodeID"] not in alive:  # it was lost meanwhile, or just before
+                continue
+            raise ValueError(f"{name} did not answer ({type(error).__name__}); is it reachable?") from error
         if found != sign.parent.name or not _answered(sign.parent / node["NodeID"], found):
             raise ValueError(
                 f"{name} does not see {sign.parents[2]}; give --folder a place on a file system that all machines of "

@@ -44,7 +44,7 @@ arms:
   recipe: {epochs: 10, batch_size: 10, augmentation: crop}
 analyses: {learning_curves: , mistakes: , distance: , barrier: {points: 5}}
 """
-PATIENCE = 300  # seconds for a run
+PATIENCE = 900  # seconds for a run
 MEMORY = 100 * 2**20
 
 

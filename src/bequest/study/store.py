@@ -12,9 +12,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,25 +140,24 @@ class Store:
         """
         scratch, place = self.scratch(step), self.root / "steps" / step.key
         with told(self.root):
-            for leftover in [*scratch.rglob("*.tmp"), *scratch.rglob(".*")]:  # of atomic writers that were killed
-                leftover.unlink(missing_ok=True)
+            for path in list(scratch.rglob("*")):
+                if path.name.startswith(".") or path.suffix == ".tmp":  # of atomic writers that were killed
+                    path.unlink(missing_ok=True)
             _write_json(scratch / "spec.json", {**step.identity, "label": step.label})
             _write_json(scratch / "provenance.json", provenance)
-            files = sorted(path for path in scratch.rglob("*") if path.is_file() and path.name != "manifest.json")
-            for file in files:
-                _force(file)
+            inside = [path for path in scratch.rglob("*") if path.name != "manifest.json"]
+            files = sorted(path for path in inside if path.is_file())
             manifest = {
                 path.relative_to(scratch).as_posix(): {"sha256": file_hash(path), "bytes": path.stat().st_size}
                 for path in files
             }
             _write_json(scratch / "manifest.json", manifest)
-            _force(scratch / "manifest.json")
-            for inner in [*(path for path in scratch.rglob("*") if path.is_dir()), scratch]:
-                _force(inner)
+            folders = [path for path in inside if path.is_dir()]
+            _force([*files, scratch / "manifest.json", *folders, scratch])
             if place.exists():
                 shutil.rmtree(place)
             scratch.rename(place)
-            _force(place.parent)
+            _force([place.parent])
             self.clear_failure(step)
         return Artefact(place)
 
@@ -280,7 +281,18 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1, sort_keys=False), encoding="utf-8")
 
 
-def _force(path: Path) -> None:
+def _force(paths: Sequence[Path]) -> None:
+    """Have files and folders on the disk; all at once, so that the file system can write its journal once for them."""
+    for _ in map(_force_one, paths) if len(paths) == 1 else _threads().map(_force_one, paths):
+        pass
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(8, thread_name_prefix="fsync")
+
+
+def _force_one(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -36,13 +36,13 @@ STUDY = """\
 name: faults
 model: resnet8
 size: 16
-source: {data: [fonts], recipe: {epochs: 4, batch_size: 64, learning_rate: 0.1}}
+source: {data: [digits], recipe: {epochs: 3, batch_size: 256, learning_rate: 0.1}}
 targets: {handwriting: {data: digits, shots: 2}}
 arms:
   replicas: 3
-  learning_rates: {finetune: [0.02, 0.05], randinit: [0.05, 0.1]}
+  learning_rates: {}
   recipe: {epochs: 10, batch_size: 10, augmentation: crop}
-analyses: {learning_curves: , mistakes: , distance: , barrier: {points: 5}}
+analyses: {learning_curves: , distance: }
 """
 PATIENCE = 900  # seconds for a run
 MEMORY = 100 * 2**20

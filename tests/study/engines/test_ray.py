@@ -134,9 +134,13 @@ def carry(store, *steps, **more):
     return engine.run(steps, FUNCTIONS, store, Context("cpu"), watcher, **more), watcher
 
 
+def alive():
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
 def soon(holds):
-    """Wait until something holds, a minute at most: machines of tests are busy."""
-    until = time.monotonic() + 60
+    """Wait until something holds, three minutes at most: machines of tests may be busy."""
+    until = time.monotonic() + 180
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -268,10 +272,10 @@ def test_a_node_that_does_not_see_the_store_is_named_and_refused(cluster, store,
     own = ["unshare", "--mount", "--propagation", "private"]
     if subprocess.run([*own, "true"], capture_output=True).returncode:
         pytest.skip("needs the right to mount: run the tests as root")
-    before = sum(node["Alive"] for node in ray.nodes())
+    before = alive()
     blind = subprocess.Popen([*own, "sh", "-c", hidden, "sh", *start], stdout=subprocess.DEVNULL)
     try:
-        soon(lambda: sum(node["Alive"] for node in ray.nodes()) > before)
+        soon(lambda: alive() - before)
         with pytest.raises(ValueError, match=f"does not see {store.root}; give --folder a place on a file system"):
             carry(store, ONE)
     finally:

@@ -31,6 +31,7 @@ JOBS = (
     "block_shuffle",
     "reading",
     "matching",
+    "overhead",
     "demo_study",
     "paper_study",
     "schedule",

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -57,6 +57,13 @@ def run(
     device: Device = "auto",
     workers: Workers = 2,
     debug: Debug = False,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local: this process, step after step. ray: many at once, here or on a cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster, as in auto or 10.0.0.1:6379; left out, Ray is started here.")
+    ] = None,
 ) -> None:
     """Carry out a study: train, measure, judge, report. What is there already is not done again."""
     with _plainly(debug):
@@ -66,7 +73,7 @@ def run(
 
         from bequest.report.session import carry_out
 
-        failed = carry_out(asked, folder or Path("studies") / asked.name, device, workers)
+        failed = carry_out(asked, folder or Path("studies") / asked.name, device, workers, engine, address)
     if failed:
         raise typer.Exit(1)
 

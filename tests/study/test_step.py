@@ -1,5 +1,6 @@
 """The key of a step is its identity: what changes the result changes the key, and nothing else does."""
 
+import pickle
 from dataclasses import replace
 
 from bequest.study.step import Context, Step
@@ -39,3 +40,18 @@ def test_the_context_of_a_step_tells_and_names_a_folder_that_stays_inside(tmp_pa
     assert context.events.name.startswith("b train finetune 0 x") and context.events.name.endswith(step.key[-8:])
     assert len(context.events.name) < 100
     assert Context().of(step, told.append).events is None
+
+
+def test_a_step_alone_has_the_same_key_and_stays_small():
+    steps = [Step("give", 1, {"n": 0}, {}, label="0")]
+    for number in range(1, 400):
+        steps.append(Step("add", 1, {"n": number}, {"before": steps[-1]}, {"folder": "/data"}, str(number), 3.0, ("",)))
+        assert steps[-1].key  # kept, so that none has to go down the whole chain
+    last = steps[-1]
+    sent = pickle.loads(pickle.dumps(last.alone()))  # the whole chain is too deep for it
+    assert sent.key == last.key
+    assert sent.identity == last.identity
+    assert (sent.label, sent.places, sent.cost, sent.tolerant) == (last.label, last.places, last.cost, last.tolerant)
+    assert sent.inputs["before"].key == steps[-2].key
+    assert sent.inputs["before"].label == "398"
+    assert not sent.inputs["before"].inputs

@@ -1,6 +1,7 @@
 """A result appears whole or not at all, and damage is found and named."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -131,3 +132,15 @@ def test_a_quick_look_finds_changed_small_files_and_changed_sizes_of_large_ones(
     assert "large has changed" in artefact.intact(quickly=True)
     with pytest.raises(StoreError, match=r"large has changed .* makes it again"):
         store.checked(STEP)
+
+
+def test_a_step_is_claimed_by_one_at_a_time(store):
+    def refuse(holder):
+        raise BlockingIOError(holder)
+
+    with store.claim(STEP, refuse) as claim:
+        assert store.claims()[STEP.key]["process"] == os.getpid()
+        assert claim.own()
+        with pytest.raises(BlockingIOError), store.claim(STEP, refuse):
+            pass
+    assert not store.claims()

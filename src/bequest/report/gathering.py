@@ -25,6 +25,7 @@ from bequest.study.functions.images import chosen
 from bequest.study.functions.measuring import open_predictions
 from bequest.study.plan import Plan
 from bequest.study.reading import dump
+from bequest.study.resources import Resources
 from bequest.study.step import Step
 from bequest.study.store import Store
 
@@ -58,7 +59,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         targets=tuple(study.targets),
         results=results(plan, store),
         source=source,
-        asked=dump(study),
+        asked=dump(study.model_copy(update={"resources": Resources()})),  # no result depends on them
         done=_facts(plan, store) | _left_out(opened),
         sweep=_sweep(plan, store),
         runs=_runs(plan, store),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.padding import Padding
@@ -29,10 +29,13 @@ from bequest.study.store import Artefact, Store, told, write_whole
 from bequest.study.visible import one_line, visible
 from bequest.training.event_files import kinds
 
+Engine = Literal["local", "ray"]
 REPORT_VERSION = 3  # raised when the page changes, so that old reports are written again
 
 
-def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
+def carry_out(
+    study: Study, folder: Path, device: str, workers: int, engine: Engine = "local", address: str | None = None
+) -> int:
     """Carry out a study and write its report.
 
     Args:
@@ -40,12 +43,21 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
         folder: where results go; gets `study.yaml`, the store and `report.html`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         workers: threads that read and draw images.
+        engine: who carries out the steps: this process, or Ray.
+        address: of a Ray cluster; None starts Ray on this machine.
 
     Returns:
         The number of steps that failed or were left out.
+
+    Raises:
+        ValueError: if an address is given to the local engine.
     """
+    if address is not None and engine != "ray":
+        raise ValueError("--address names a Ray cluster; add --engine ray")
     console = Console(emoji=False)
-    context = Context(device=device_named(device), workers=workers, events=_events(study, folder))
+    folder = folder.absolute() if engine == "ray" else folder  # other processes run elsewhere
+    where = device if engine == "ray" else device_named(device)
+    context = Context(device=where, workers=workers, events=_events(study, folder))
     made = plan(study)  # before anything is written: bad input leaves nothing behind
     store = Store(folder)
     last = _report_step(made)
@@ -53,11 +65,16 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
     with store.only_driver(), pulse(folder, context.device, lambda share: None):
         write_whole(folder / "study.yaml", dump(study))
         write_plan(folder, study.name, steps)
-        functions = FUNCTIONS | {"report": Function(_writer(made, store), REPORT_VERSION, tolerant=("",))}
+        functions = FUNCTIONS | {"report": Function(_writer(made, store), REPORT_VERSION, tolerant=("",), kind="rest")}
         _discard_damaged(made, last, store, console)
         to_do = [step for step in steps if not store.has(step)]
         with progress(console, to_do) as watcher:
-            outcome = run(steps, functions, store, context, watcher)
+            if engine == "ray":
+                from bequest.study.engines import ray
+
+                outcome = ray.run(steps, functions, store, context, watcher, study.resources, address)
+            else:
+                outcome = run(steps, functions, store, context, watcher)
         if store.has(last):
             _put_in_place(store.open(last), folder)
         else:  # an older page must not pass for the report of this run
@@ -134,7 +151,7 @@ def _report_step(made: Plan) -> Step:
     inputs |= {f"domain/{door}": step for door, step in made.domains.items()}
     inputs |= {f"decided/{decision}/{target}": step for (decision, target), step in made.decided.items()}
     inputs |= {"pretrained": made.pretrained} if made.pretrained else {}
-    arguments = {"study": made.study.model_dump(mode="json", exclude={"tensorboard"})}
+    arguments = {"study": made.study.model_dump(mode="json", exclude={"tensorboard", "resources"})}
     return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=("",))
 
 

@@ -66,8 +66,7 @@ class Lines:
         self._said = 0.0
 
     def begins(self, step: Step) -> None:
-        """Count the step."""
-        self._number += 1
+        """Keep in mind which step runs."""
         self._step, self._said = step, time.monotonic()
 
     def goes_on(self, share: float) -> None:
@@ -76,12 +75,13 @@ class Lines:
             return
         self._said = time.monotonic()
         left = spoken(self._estimate.left(share * self._step.cost))
-        self.says(f"[{self._number}/{self._count}] {self._step.label}: {share:.0%}; {left}")
+        self.says(f"[{self._number + 1}/{self._count}] {self._step.label}: {share:.0%}; {left}")
 
     def ends(self, step: Step, outcome: str, seconds: float) -> None:
         """Print a line, unless the result was there."""
         if outcome == "there":
             return
+        self._number += 1  # when it ends: several may have begun
         self._estimate.done += step.cost
         left = spoken(self._estimate.left()) if self._number < self._count else "the last step"
         self.says(f"[{self._number}/{self._count}] {step.label}: {WORDS[outcome]}, {seconds:.1f} s; {left}")

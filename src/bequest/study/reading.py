@@ -20,6 +20,7 @@ from bequest.data.inside import impossible
 from bequest.models.packages import package_path
 from bequest.study.options import Analyses, Measured, usual
 from bequest.study.plugged import model_of
+from bequest.study.resources import Resources
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
 
@@ -90,6 +91,8 @@ def dump(study: Study) -> str:
     for name in ("trust_pickle", "left_out", "decisions"):
         if not content[name]:
             del content[name]
+    if study.resources == Resources():
+        del content["resources"]
     if study.given:  # no arm is trained
         del content["arms"]
         if study.source is not None:

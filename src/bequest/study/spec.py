@@ -15,6 +15,7 @@ from bequest.data.source import Interpolation
 from bequest.study.asked_task import Asked
 from bequest.study.decision_options import Decisions
 from bequest.study.options import FROM_THE_START, OF_GIVEN, Analyses, Measured, Part, refuse_twice, usual
+from bequest.study.resources import Resources
 from bequest.training.recipe import Recipe
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -145,6 +146,8 @@ class Study(Part):
     """What is decided: what to do, each tried out before it is said."""
     analyses: Analyses = Analyses()
     """What is measured."""
+    resources: Resources = Resources()
+    """What steps ask of a cluster (`--engine ray`); no result depends on it."""
 
     def asked(self) -> dict[str, Measured]:
         """Give the options of the analyses to make, by name; without any the usual ones."""

@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bequest.study.resources import Kind
+
 if TYPE_CHECKING:
     from bequest.study.store import Artefact
 
@@ -55,11 +57,13 @@ class Function:
         version: raised whenever the result for the same arguments changes.
         tolerant: prefixes of the names of inputs that may have failed, as long as one with the first prefix is there
             (`""` stands for all); empty if every input is needed.
+        kind: which part of the study's `resources` says what it asks of a cluster.
     """
 
     run: Run
     version: int = 1
     tolerant: tuple[str, ...] = ()
+    kind: Kind = "analyses"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,3 +107,11 @@ class Step:
         """Name of the result's folder: the function and 24 hexadecimal digits of the hash of the identity."""
         text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return f"{self.function}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+    def alone(self) -> Step:
+        """Give the same step, with the same key, whose inputs know their key and label alone: small enough to send."""
+        inputs = {}
+        for name, needed in self.inputs.items():
+            inputs[name] = Step(needed.function, needed.version, {}, label=needed.label)
+            vars(inputs[name])["key"] = needed.key  # where the cached property looks first
+        return replace(self, inputs=inputs)

@@ -8,20 +8,22 @@ is whole, or damaged by something else, which the hashes show. A failed step lea
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shlex
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from bequest.study.claim import Claim, read, take
 from bequest.study.step import Step
 
 MEGABYTE = 2**20
@@ -106,7 +108,7 @@ class Store:
     def __init__(self, root: Path, *, look: bool = False) -> None:
         self.root = root
         with told(root):
-            for name in () if look else ("steps", "partial", "failed"):
+            for name in () if look else ("steps", "partial", "failed", "claims"):
                 (root / name).mkdir(parents=True, exist_ok=True)
 
     def has(self, step: Step) -> bool:
@@ -179,24 +181,23 @@ class Store:
         """
         scratch, place = self.scratch(step), self.root / "steps" / step.key
         with told(self.root):
-            for leftover in [*scratch.rglob("*.tmp"), *scratch.rglob(".*")]:  # of atomic writers that were killed
-                leftover.unlink(missing_ok=True)
+            for path in list(scratch.rglob("*")):
+                if path.name.startswith(".") or path.suffix == ".tmp":  # of atomic writers that were killed
+                    path.unlink(missing_ok=True)
             _write_json(scratch / "spec.json", {**step.identity, "label": step.label})
             _write_json(scratch / "provenance.json", provenance)
-            files = sorted(path for path in scratch.rglob("*") if path.is_file() and path.name != "manifest.json")
-            for file in files:
-                _force(file)
+            inside = [path for path in scratch.rglob("*") if path.name != "manifest.json"]
+            files = sorted(path for path in inside if path.is_file())
             manifest = {
                 path.relative_to(scratch).as_posix(): {"sha256": file_hash(path), "bytes": path.stat().st_size}
                 for path in files
             }
             _write_json(scratch / "manifest.json", manifest)
-            _force(scratch / "manifest.json")
-            for inner in [*(path for path in scratch.rglob("*") if path.is_dir()), scratch]:
-                _force(inner)
+            folders = [path for path in inside if path.is_dir()]
+            _force([*files, scratch / "manifest.json", *folders, scratch])
             _remove(place)
             scratch.rename(place)
-            _force(place.parent)
+            _force([place.parent])
             self.clear_failure(step)
         return Artefact(place)
 
@@ -230,8 +231,30 @@ class Store:
         shutil.rmtree(self.root / "failed" / step.key, ignore_errors=True)
 
     @contextmanager
+    def claim(self, step: Step, busy: Callable[[str], None]) -> Iterator[Claim]:
+        """Have a step for oneself: no other process works on it at the same time.
+
+        Args:
+            step: the step.
+            busy: called with its name whenever another process works on it; returns to try again, or raises.
+
+        Yields:
+            The claim; its `share`, 0..1, can be seen by other processes.
+        """
+        with told(self.root):
+            claim = take(self.root / "claims" / step.key, busy)
+        try:
+            yield claim
+        finally:
+            claim.release()
+
+    def claims(self) -> dict[str, dict[str, Any]]:
+        """Give what the processes that work on steps say, by key: host, process, began, share."""
+        return {path.name: read(path) for path in (self.root / "claims").iterdir()}
+
+    @contextmanager
     def only_driver(self) -> Iterator[None]:
-        """Hold the store for one run; the lock goes with the process, however it ends.
+        """Hold the store for one run, however that ends.
 
         Yields:
             Nothing.
@@ -239,16 +262,19 @@ class Store:
         Raises:
             StoreError: if another run holds it.
         """
+
+        def refuse(holder: str) -> None:
+            raise StoreError(
+                f"{self.root}: another run is working in this folder ({holder}); wait for it, or give --folder "
+                "another one"
+            )
+
         with told(self.root):
-            handle = (self.root / "lock").open("w")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StoreError(
-                    f"{self.root}: another run is working in this folder; wait for it, or give --folder another one"
-                ) from None
+            claim = take(self.root / "lock", refuse)
+        try:
             yield
+        finally:
+            claim.release()
 
 
 FULL = {
@@ -311,7 +337,18 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1, sort_keys=False), encoding="utf-8")
 
 
-def _force(path: Path) -> None:
+def _force(paths: Sequence[Path]) -> None:
+    """Have files and folders on the disk; all at once, so that the file system can write its journal once for them."""
+    for _ in map(_force_one, paths) if len(paths) == 1 else _threads().map(_force_one, paths):
+        pass
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(8, thread_name_prefix="fsync")
+
+
+def _force_one(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

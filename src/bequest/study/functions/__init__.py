@@ -16,12 +16,12 @@ from bequest.study.functions.plugins import plugged
 from bequest.study.step import Function
 
 FUNCTIONS: dict[str, Function] = {
-    "images": Function(images.draw, version=1),
-    "texts": Function(images.tokenise, version=1),
-    "weights": Function(training.import_weights, version=1),
-    "given": Function(training.given_weights, version=1),
-    "train": Function(training.train_run, version=1),
-    "choose": Function(training.choose, version=1, tolerant=("rate ",)),
+    "images": Function(images.draw, version=1, kind="rest"),
+    "texts": Function(images.tokenise, version=1, kind="rest"),
+    "weights": Function(training.import_weights, version=1, kind="rest"),
+    "given": Function(training.given_weights, version=1, kind="training"),
+    "train": Function(training.train_run, version=1, kind="training"),
+    "choose": Function(training.choose, version=1, tolerant=("rate ",), kind="rest"),
     "predict": Function(measuring.predictions, version=1),
     "plugin": Function(plugged, version=1, tolerant=("run/",)),
     "learning_curves": Function(measuring.learning_curves, version=2, tolerant=("run/", "choice/")),

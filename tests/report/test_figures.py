@@ -51,11 +51,11 @@ def test_csv_gives_the_rows_back_without_empty_columns():
 def test_downloads_are_the_rows_and_the_figure_and_the_largest_give_way(monkeypatch):
     rows = pl.DataFrame({"x": range(3)})
     charts = [Chart("chart-barrier-0", "line", "", SPEC, rows=rows), Chart("chart-basin-0", "x", "", rows=rows)]
-    files, dropped = downloads(charts)
+    files, dropped = downloads(charts, True)
     assert dropped == 0 and files["chart-barrier-0"]["name"] == "barrier-line"
     assert unpacked(files["chart-barrier-0"]["csv"]) == b"x\n0\n1\n2\n"
     assert unpacked(files["chart-barrier-0"]["pdf"]).startswith(b"%PDF-")
     assert set(files["chart-basin-0"]) == {"name", "csv"}
     monkeypatch.setattr("bequest.report.figures.MOST_BYTES", 1000)
-    files, dropped = downloads(charts)
+    files, dropped = downloads(charts, True)
     assert dropped == 1 and "pdf" not in files["chart-barrier-0"] and "csv" in files["chart-barrier-0"]

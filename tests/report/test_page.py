@@ -85,7 +85,7 @@ def test_page_says_it_all(page):
     for wanted in (
         "1 step failed", "line/barrier", "C11", "not measured", "by who got them right", "0.1.0",
         "bequest run examples/emoji.yaml", "OpenMoji, CC BY-SA 4.0", "the loss became not a number in epoch 3",
-        "randinit/0b", "How to read it.", "more rows are not shown here",
+        "randinit/0b", "How to read it", "more rows are not shown here",
     ):  # fmt: skip
         assert wanted in text, wanted
 

@@ -6,6 +6,7 @@ rows of each chart as compressed CSV and, as a browser cannot make one, the figu
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import polars as pl
 from bequest.report.charts import Chart
 from bequest.report.embedding import script_json, squeezed
 
+PDFS = os.environ.get("BEQUEST_PDFS") != "0"  # whether reports carry their charts as PDF; tests write many reports
 MOST_BYTES = 4_000_000  # of a page's downloads, as they stand in it; those of the largest charts are left out
 FONT = "Helvetica, Arial, sans-serif"
 INK, SOFT, LINE = "#1f2328", "#4b5158", "#dddad5"
@@ -84,7 +86,7 @@ def plain_csv(rows: pl.DataFrame) -> str:
     return joined.write_csv()
 
 
-def downloads(charts: Sequence[Chart], pdfs: bool = True) -> tuple[dict[str, dict[str, str]], int]:
+def downloads(charts: Sequence[Chart], pdfs: bool) -> tuple[dict[str, dict[str, str]], int]:
     """Give the files that the page offers beside its charts.
 
     Args:

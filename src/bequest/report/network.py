@@ -75,7 +75,7 @@ def module_measures(results: Mapping[str, pl.DataFrame], target: str | None) -> 
             n=pl.len(),
         )
         .sort(
-            pl.col("measure").replace_strict(list(TITLES), range(len(TITLES)), return_dtype=pl.Int64),
+            pl.col("measure").replace_strict(list(TITLES), list(range(len(TITLES))), return_dtype=pl.Int64),
             pl.col("module").replace_strict(depth or {"": 0}, return_dtype=pl.Int64),
             maintain_order=True,
         )
@@ -158,7 +158,7 @@ def network_charts(results: Mapping[str, pl.DataFrame], targets: Sequence[str]) 
     Returns:
         The charts, with their rows.
     """
-    charts = []
+    charts: list[Chart] = []
     for target in targets or (None,):
         rows = module_measures(results, target)
         if rows["measure"].n_unique() < 2 or rows["module"].n_unique() < 2:
@@ -193,31 +193,19 @@ def _drawn(rows: pl.DataFrame) -> Any:
         scale = alt.Scale(type="log", nice=False, padding=8) if logarithmic else alt.Scale(zero=True)
         form = "~%" if measure == RISE and _share(part) else "~g"
         axis = alt.Axis(format=form, tickCount=3, labelFlush=True)
-        base = alt.Chart(
-            _placed(part)
-            if measure == MU
-            else part.with_columns(told=pl.col("value").map_elements(_short, return_dtype=pl.String))
-        )
-        x = alt.X("value:Q", title=TITLES[measure], axis=axis, scale=scale)
-        tips = [
-            "module:N",
-            "models:N",
-            alt.Tooltip("told:N", title=TITLES[measure]),
-            alt.Tooltip("n:Q", title="values"),
-        ]
-        bars = (
-            base.mark_rule(strokeWidth=2, opacity=0.35)
-            .encode(x, y, alt.X2("high:Q"), colour)
-            .encode(alt.X("low:Q", title=TITLES[measure], axis=axis, scale=scale))
-        )
+        base = alt.Chart(_placed(part) if measure == MU else _told_as(part))
+        x, low = (alt.X(name, title=TITLES[measure], axis=axis, scale=scale) for name in ("value:Q", "low:Q"))
+        told = alt.Tooltip("told:N", title=TITLES[measure])
+        tips = ["module:N", "models:N", told, alt.Tooltip("n:Q", title="values")]
+        bars = base.mark_rule(strokeWidth=2, opacity=0.35).encode(low, y, alt.X2("high:Q"), colour)
         dots = base.mark_point(filled=True, size=70, opacity=0.9).encode(x, y, colour, shape, tooltip=tips)
         panels.append(alt.layer(bars, dots).properties(width=WIDTH, height={"step": STEP}))
     labels_width = 14 + 7 * min(20, max(len(name) for name in order))
     return alt.concat(*panels, columns=len(panels), spacing=28, usermeta={"panels": {"labels": labels_width}})
 
 
-def _short(value: float) -> str:
-    return f"{value:.3g}"
+def _told_as(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.Series("told", [f"{value:.3g}" for value in rows["value"]], dtype=pl.String))
 
 
 def _share(rows: pl.DataFrame) -> bool:
@@ -229,5 +217,4 @@ def _placed(rows: pl.DataFrame) -> pl.DataFrame:
     """Give mu a place on a logarithmic axis: 0 and inf a decade beyond the others; say what it is."""
     values = [value for name in ("value", "low", "high") for value in rows[name] if 0 < value < math.inf] or [1.0]
     low, high = min(values) / 10, max(values) * 10
-    told = rows.with_columns(told=pl.col("value").map_elements(_short, return_dtype=pl.String))
-    return told.with_columns(pl.col("value", "low", "high").clip(low, high))
+    return _told_as(rows).with_columns(pl.col("value", "low", "high").clip(low, high))

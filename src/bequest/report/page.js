@@ -83,7 +83,10 @@
         actions: false, ast: true, config: theme(width, colours()), defaultStyle: false, renderer: "svg", tooltip: { disableDefaultStyle: true },
       });
       views.set(key, { made, width });
-      if (box.getAttribute("role") === "group") pickable(box, made.view);
+      const scrolls = box.scrollWidth > box.clientWidth + 1;
+      box.classList.toggle("scrolls", scrolls);
+      if (scrolls) box.tabIndex = 0;
+      if ("pick" in box.dataset) pickable(box);
     } catch (error) {
       box.textContent = "This chart could not be drawn. " + error.message;
       box.classList.add("problem");
@@ -92,7 +95,7 @@
   }
 
   // Dots of pairs of runs lead to their images: by mouse, or one tab stop, arrow keys and Enter.
-  function pickable(box, view) {
+  function pickable(box) {
     const target = box.closest("figure").dataset.target || "";
     const pick = ({ a, b }) => document.dispatchEvent(new CustomEvent("bequest:pair", { detail: { target, a, b } }));
     const datum = (element) => element.__data__?.datum;
@@ -103,6 +106,7 @@
       dot.setAttribute("role", "button");
       dot.setAttribute("aria-label", `${datum(dot).a} and ${datum(dot).b}: show their images`);
       dot.classList.add("pick");
+      dot.addEventListener("click", () => pick(datum(dot)));
       dot.addEventListener("keydown", (event) => {
         const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
         if (step) dots[(index + step + dots.length) % dots.length].focus();
@@ -111,7 +115,6 @@
         event.preventDefault();
       });
     });
-    view.addEventListener("click", (_, item) => { if (item?.datum?.a && item.datum.b) pick(item.datum); });
   }
 
   const keys = Object.keys(specs);
@@ -171,10 +174,10 @@
     dark.addEventListener("change", again);
     widths.forEach((width) => width.addEventListener("change", again));
   }
-  window.bequest = { spec, theme, unpacked };
-  queue(inSight).then(() => {
+  window.bequest = { colours, unpacked };
+  const near = (key) => document.getElementById(key).getBoundingClientRect().top < 1.3 * innerHeight;
+  queue(() => inSight().filter(near)).then(() => {
     document.documentElement.dataset.sight = String(views.size);
-    if (keys.length > MOST_AHEAD) return undefined;
-    return queue(() => keys.filter((key) => !views.has(key)));
+    return queue(() => (keys.length > MOST_AHEAD ? inSight() : keys.filter((key) => !views.has(key))));
   }).then(finished);
 })();

@@ -31,12 +31,13 @@ MOST_BEHIND, LEAST_BEHIND = 100, 15  # rows of the table behind a chart; the dow
 ALL_BEHIND = 4000  # rows of all these tables, if there are many charts
 
 
-def write_report(report: ReportInput, path: str | Path) -> Path:
+def write_report(report: ReportInput, path: str | Path, *, pdfs: bool = False) -> Path:
     """Write a report as one offline HTML file.
 
     Args:
         report: what it shows.
         path: where to; the file appears whole or not at all.
+        pdfs: whether the page carries its charts as PDF too, a fifth of a second each.
 
     Returns:
         The path.
@@ -49,7 +50,7 @@ def write_report(report: ReportInput, path: str | Path) -> Path:
         raise FileNotFoundError(f"cannot write the report {path}: the folder {path.parent} does not exist")
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        aside.write_text(render(report), encoding="utf-8", newline="\n")
+        aside.write_text(render(report, pdfs=pdfs), encoding="utf-8", newline="\n")
         aside.replace(path)
     finally:
         with contextlib.suppress(OSError):
@@ -57,11 +58,12 @@ def write_report(report: ReportInput, path: str | Path) -> Path:
     return path
 
 
-def render(report: ReportInput) -> str:
+def render(report: ReportInput, *, pdfs: bool = False) -> str:
     """Give the HTML of a report.
 
     Args:
         report: what it shows.
+        pdfs: see `write_report`.
 
     Returns:
         The page.
@@ -82,7 +84,7 @@ def render(report: ReportInput) -> str:
     swept = [] if sweep is None else sweep_charts(sweep)
     network = network_charts(report.results, report.targets)
     charts = network + [chart for part in parts for chart in part.charts] + swept
-    saved, dropped = downloads(charts)
+    saved, dropped = downloads(charts, pdfs)
     vega = vega_script() if any(chart.spec for chart in charts) else ""
     contents = [(part.key, part.title) for part in parts]
     contents = [("network", "Where in the network")] * bool(network) + contents

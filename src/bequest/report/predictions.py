@@ -86,7 +86,8 @@ def _target(given: Predicted, room: int, budget: int, most_said: int) -> dict[st
     groups = {which: names for which, names in replicas(runs).items() if len(names) > 1}
     room = min(room, max(12, most_said // max(1, len(runs))))
     pictures: dict[int, str] = {}
-    shown, used = [], 0
+    shown: list[int] = []
+    used = 0
     for index in _chosen(about, *_two(right, groups)):
         if len(shown) >= room:
             break

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bequest.report.beside import beside
 from bequest.report.export import KINDS, Kind, export
+from bequest.report.figures import PDFS
 from bequest.report.gathering import failures, gather, results
 from bequest.report.headline import headlines
 from bequest.report.page import write_report
@@ -108,7 +109,7 @@ def write_again(place: Path) -> None:
     """Write the report of a study from what is there, complete or not."""
     made, store = _open(place)
     with told(store.root):
-        write_report(gather(made, store), store.root / "report.html")
+        write_report(gather(made, store), store.root / "report.html", pdfs=PDFS)
     Console(emoji=False).print(f"report: {store.root / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -119,7 +120,7 @@ def write_beside(place: Path, other: Path) -> None:
     names = (place.resolve().name, other.resolve().name)
     both = beside(gather(made, store), gather(second, beside_store), names)
     with told(store.root):
-        write_report(both, path)
+        write_report(both, path, pdfs=PDFS)
     Console(emoji=False).print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -170,7 +171,7 @@ def _report_step(made: Plan) -> Step:
 
 def _writer(made: Plan, store: Store) -> Any:
     def write(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
-        write_report(gather(made, store), folder / "report.html")
+        write_report(gather(made, store), folder / "report.html", pdfs=PDFS)
 
     return write
 

@@ -26,9 +26,9 @@ def path(report, tmp_path_factory):
 
 
 def wait(browser, condition):
-    """Until a condition of the page holds; five seconds at most."""
+    """Until a condition of the page holds; twenty seconds at most."""
     browser.evaluate(
-        "new Promise((done, failed) => { let left = 200; const look = () => "
+        "new Promise((done, failed) => { let left = 800; const look = () => "
         f"({condition}) ? done(1) : left-- ? setTimeout(look, 25) : failed(new Error({condition!r})); look(); }})"
     )
 
@@ -116,9 +116,11 @@ def test_a_dot_of_the_chart_leads_to_the_images_of_its_pair_by_mouse(browser, pa
     browser.open(path)
     browser.evaluate("document.querySelector('#mistakes').closest('details').open = true")
     browser.settle()
-    at = browser.evaluate("""(() => {
+    wait(browser, "document.querySelector('#chart-mistakes-1 .pick')")
+    at = browser.evaluate("""(async () => {
       const dot = document.querySelector('#chart-mistakes-1 .pick');
       dot.scrollIntoView({block: 'center', behavior: 'instant'});
+      for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
       const box = dot.getBoundingClientRect();
       const {a, b} = dot.__data__.datum;
       return [box.x + box.width / 2, box.y + box.height / 2, a, b];
@@ -219,7 +221,7 @@ def test_every_chart_can_be_saved(browser, path, report, tmp_path, kind):
     browser.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     browser.evaluate(f'document.querySelector(\'[data-chart="chart-mistakes-1"] [data-save="{kind}"]\').click()')
     made = tmp_path / f"mistakes-mono.{kind}"
-    for _ in range(200):
+    for _ in range(800):
         if made.is_file():
             break
         browser.evaluate("new Promise(done => setTimeout(done, 25))")

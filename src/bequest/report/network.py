@@ -34,7 +34,7 @@ TITLES: dict[str, str] = {  # in the order of the picture
     CKA: "CKA",
     RISE: "error rise, rewound",
     MU: "criticality mu",
-    RANK: "effective rank of the move",
+    RANK: "rank of the move",
 }
 SCHEMA = {"measure": pl.String, "module": pl.String, "models": pl.String, "value": pl.Float64}
 WIDTH, STEP = 150, 20  # pixels of a panel and of a row

@@ -132,7 +132,7 @@
     const item = make("li"), box = make("div"), truth = answer(own.truth[place], about);
     const shown = own.pictures[own.picture[place]];
     if (own.text) item.append(make("blockquote", shown));
-    else item.append(make("img", null, { src: shown, alt: `test image ${index + 1}, ${truth}`, width: "64", height: "64", loading: "lazy" }));
+    else item.append(make("img", null, { src: shown, alt: `test image ${index + 1}, ${truth}`, width: "64", height: "64" }));
     const near = [...new Set([...members(state.a), ...members(state.b)])].slice(0, 8);
     const list = make("ul");
     list.append(...near.map((run) => line(place, run, about)));

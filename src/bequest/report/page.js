@@ -47,7 +47,7 @@
 
   // Panels that share their rows: as many beside each other as there is room for, the first of a line with the names.
   function panelled(spec, width) {
-    const { labels } = spec.usermeta.panels, gap = 28, least = 96;
+    const { labels } = spec.usermeta.panels, gap = 28, least = 80;
     const columns = Math.max(1, Math.min(spec.concat.length, Math.floor((width - labels) / (least + gap))));
     const wide = Math.min(230, Math.floor((width - labels) / columns - gap));
     const named = (part, yes) => ({

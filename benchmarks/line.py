@@ -32,7 +32,7 @@ def measure(quick: bool) -> list[Row]:
             entries.append(Entry(name, open_peer(first, second, batches), most=2))
         except Exception as error:  # an import may raise anything; it is reported
             missing.append(absent(JOB, what(), name, error))
-    timed = race(entries, rounds=1 if quick else 3, warm=0)
+    timed = race(entries, rounds=1 if quick else 2, warm=0)
     note = ends(timed["ours"].result, model, a, b, batches)
     rows = [against_floor(JOB, what(), timed["ours"], FLOOR, timed["floor"], most=1.05, note=note)]
     for entry in entries[2:]:

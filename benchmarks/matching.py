@@ -56,7 +56,7 @@ def pair(quick: bool, varied: bool, what: str) -> list[Row]:
         Entry("first pass", once),
         Entry(PEER, theirs, most=1),
     ]
-    timed = race(entries, rounds=1 if quick else 3, warm=0)
+    timed = race(entries, rounds=1 if quick else 2, warm=0)
     rows = []
     its = None if timed[PEER].failure else objective(model, a, timed[PEER].result)
     for name in ("ours", "first pass"):

@@ -17,7 +17,7 @@ import bequest
 from bequest.models.order import modules
 
 SIDE, BATCH, MOST = 224, 64, 6 * 1024  # MiB
-BOUNDS = (1024, 64)  # MiB: the default, and less than one batch takes
+BOUNDS = (1024,)  # MiB: the default
 JOBS = ("nothing", "bare", "similarity", *(f"criticality {bound}" for bound in BOUNDS))
 
 

@@ -46,7 +46,7 @@ def measure(quick: bool) -> list[Row]:
             entries.append(Entry(name, open_peer(models, batches), most=2))
         except Exception as error:  # an import may raise anything; it is reported
             missing.append(absent(JOB, WHAT, name, error))
-    timed = race(entries, rounds=1 if quick else 3, warm=0)
+    timed = race(entries, rounds=1 if quick else 2, warm=0)
     timed = {name: per_point(one, POINTS**2 + 3 * (name == "ours")) for name, one in timed.items()}
     rows = [against_floor(JOB, WHAT, timed["ours"], FLOOR, timed["floor"], most=1.1)]
     for entry in entries[2:]:

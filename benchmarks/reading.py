@@ -45,7 +45,7 @@ def measure(quick: bool) -> list[Row]:
             Entry("first", first),
             Entry("later", lambda: walk(ours(packed))),
         ]
-        timed = race(entries, rounds=1 if quick else 3)
+        timed = race(entries, rounds=1 if quick else 2)
         off = difference(loaders["Lanczos"], packed)
     what = f"{count:,} JPEGs of {SIDE} px to {SIZE}"
     rows = []

@@ -1,6 +1,6 @@
 """How fast are two checkpoints compared without a network, beside reading the same files with `cat` into nothing?
 
-Two checkpoints in shards, 8 GB in all (1 GB with --quick), shaped like a decoder: `bequest compare A B` as a command of
+Two checkpoints in shards, 8 GB each (1 GB in all with --quick), shaped like a decoder: `bequest compare A B` as a command of
 its own, its start and its report included. Before each run the files are put out of the page cache, as checkpoints
 larger than the memory never are in it; a second row has them cached. Peak memory is that of the whole command.
 """
@@ -25,13 +25,13 @@ ALLOWED = 500  # MB beside the two largest tensors
 
 
 def measure(quick: bool) -> list[Row]:
-    what = f"2 checkpoints in shards, {1 if quick else 8} GB in all"
+    what = f"2 checkpoints in shards, {1 if quick else 16} GB in all"
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
         folder = Path(name)
         if shutil.disk_usage(folder).free < ROOM:
             error = OSError(f"{folder} has less than {ROOM / 1e9:.0f} GB free; set BENCH_FOLDER to a larger disk")
             return [absent(JOB, what, "cat", error, f"at least {LEAST:g}")]
-        largest = write(folder, (1 if quick else 8) * 10**9)
+        largest = write(folder, (1 if quick else 16) * 10**9)
         files = sorted(str(path) for path in folder.glob("*/*.safetensors"))
         command = [sys.executable, "-m", "bequest", "compare", str(folder / "a"), str(folder / "b")]
         command += ["--folder", str(folder / "out")]

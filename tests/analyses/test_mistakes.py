@@ -300,3 +300,48 @@ def test_labels_of_other_examples_are_refused():
     moved = Predictions(given["finetune/0"].outputs, given["finetune/0"].targets.roll(1, 0))
     with pytest.raises(ValueError, match="different targets"):
         mistakes({"x": given["finetune/0"], "y": moved})
+
+
+def spoken(n=60, words=7, seed=0):
+    """Predictions of three models of language on texts of one to six tokens, by a few hundred tokens in all."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, words, (n, 6), generator=generator)
+    targets[torch.arange(6) > torch.randint(1, 6, (n, 1), generator=generator)] = -100
+    scores = {
+        name: torch.randn(n, 6, words, generator=generator) for name in ("finetune/0", "finetune/1", "randinit/0")
+    }
+    return {name: Predictions(one, targets) for name, one in scores.items()}
+
+
+def test_mistakes_in_language_are_counted_token_by_token():
+    given = spoken()
+    rows = mistakes(given).rows
+    known = [
+        (text, place)
+        for text in range(60)
+        for place in range(5)
+        if int(given["finetune/0"].targets[text, place + 1]) != -100
+    ]
+    wrong = {
+        name: [int(one.outputs[text, place].argmax()) != int(one.targets[text, place + 1]) for text, place in known]
+        for name, one in given.items()
+    }
+    a, b = wrong["finetune/0"], wrong["finetune/1"]
+    pair = rows.filter(a="finetune/0", b="finetune/1")
+    assert pair.filter(metric="common")["value"][0] == sum(x and y for x, y in zip(a, b, strict=True))
+    assert pair.filter(metric="uncommon")["value"][0] == sum(x != y for x, y in zip(a, b, strict=True))
+    assert pair["unit"].unique().to_list().count("tokens") == 1
+    error = rows.filter(metric="error", a="randinit/0").row(0, named=True)
+    assert error["value"] == pytest.approx(sum(wrong["randinit/0"]) / len(known))
+    assert error["low"] < error["value"] < error["high"]
+    assert not rows["metric"].str.ends_with("_in_class").any()
+    assert "mcnemar_p" not in rows["metric"]
+    answers = {name: Predictions(one.outputs.argmax(-1), one.targets) for name, one in given.items()}
+    assert mistakes(answers).rows.equals(rows)
+
+
+def test_language_of_other_texts_is_refused():
+    given = spoken()
+    given["randinit/0"] = spoken(seed=1)["randinit/0"]
+    with pytest.raises(ValueError, match="'randinit/0' and 'finetune/0' have different targets"):
+        mistakes(given)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, features
 
 from bequest.data import decode as room
-from bequest.data.decode import draw_bytes, draw_file
+from bequest.data.decode import Reduction, draw_bytes, draw_file
 
 
 def content(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -142,3 +142,21 @@ def test_padding_keeps_the_whole_image_at_the_top_left() -> None:
     drawn = draw_bytes(tall, "x", 8, fit="pad")
     assert (drawn[:, :4] == 9).all() and (drawn[:, 4:] == 128).all()
     assert (draw_bytes(tall, "x", 8) == 9).all()
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_filter_and_crop_are_those_of_published_weights(tmp_path, interpolation):
+    """As timm and torchvision do it: the shorter side to size / crop, then the middle square."""
+    stream = np.random.default_rng(0)
+    smooth = Image.fromarray(stream.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize(
+        (300, 200), Image.Resampling.BICUBIC
+    )
+    smooth.save(tmp_path / "one.png")
+    size, crop = 70, 0.875
+    whole = smooth.resize((120, 80), Image.Resampling[interpolation.upper()])
+    twin = np.asarray(whole.crop((25, 5, 95, 75))).astype(int)
+    drawn = draw_file(tmp_path / "one.png", size, reduction=Reduction(interpolation, crop)).astype(int)
+    assert abs(drawn - twin).max() <= (24 if interpolation == "nearest" else 2)  # whole pixels against parts of them
+    assert abs(draw_file(tmp_path / "one.png", size).astype(int) - twin).max() > 30  # the plain way shows more
+    padded = [draw_file(tmp_path / "one.png", size, fit="pad", reduction=Reduction(crop=one)) for one in (0.5, 1.0)]
+    assert (padded[0] == padded[1]).all()

@@ -66,3 +66,14 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     source = open_source(f"text:{reviews(tmp_path / 'r.csv')}")
     with pytest.raises(ValueError, match=r"text:r\.csv holds texts; they have no pixels"):
         pack(source, tmp_path / "packed", size=8)
+
+
+def test_texts_without_a_column_of_classes_have_none(tmp_path: Path) -> None:
+    file = write(tmp_path / "r.csv", [(f"It is number {i}",) for i in range(24)], "text")
+    source = open_source(f"text:{file}")
+    assert source.classes == () and not source.multilabel
+    assert Counter(record.split for record in source.records) == {"train": 12, "validation": 4, "test": 8}
+    named = open_source(f"text:{reviews(tmp_path / 'named.csv')}?label=none")
+    assert named.classes == () and len(named.records) == 24
+    own = write(tmp_path / "own.csv", [(f"t{i}", str(i % 2)) for i in range(12)], "text,none")
+    assert open_source(f"text:{own}?label=none").classes == ("0", "1")  # a column of that name is one

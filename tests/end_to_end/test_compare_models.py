@@ -76,7 +76,13 @@ def hf_resnet(tmp_path_factory):
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=2
     )
     transformers.ResNetForImageClassification(config).save_pretrained(folder)
-    said = {"size": {"shortest_edge": SIZE}, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]}
+    said = {
+        "size": {"shortest_edge": SIZE},
+        "crop_pct": 0.5,
+        "resample": 3,
+        "image_mean": [0.4, 0.5, 0.6],
+        "image_std": [0.2, 0.25, 0.3],
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(said))
     return folder
 
@@ -99,6 +105,7 @@ def test_two_fine_tunes_and_their_base_from_files_to_a_report(name, photos, requ
     if name == "hf:resnet":  # its own preprocessing
         assert study.mean == (0.4, 0.5, 0.6)
         assert study.std == (0.2, 0.25, 0.3)
+        assert (study.interpolation, study.crop) == ("bicubic", 0.5)
     elif name.startswith("t"):
         assert study.mean != (0.5, 0.5, 0.5) or "vit" in name
     rows = {path.parent.name.split("-")[0]: pl.read_parquet(path) for path in folder.glob("steps/*/rows.parquet")}

@@ -104,7 +104,7 @@ def test_the_errors_are_one_minus_auroc_of_what_is_kept(done):
 def test_shots_and_another_task_are_refused(done):
     study, _, _ = done
     for change, said in (
-        ("targets.spots.shots=2", "targets.spots.shots is 2, but shots are images of one class each"),
+        ("targets.spots.shots=2", "targets.spots.shots is 2, but shots are examples of one class each"),
         ("targets.spots.task=classification", "has several labels an example; leave it out, or write multilabel"),
     ):
         with pytest.raises(ValueError, match=said):

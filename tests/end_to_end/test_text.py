@@ -1,6 +1,7 @@
 """A study of texts with a small BERT from a folder, through the command line."""
 
 import random
+import shutil
 
 import pytest
 import torch
@@ -83,6 +84,29 @@ def test_the_arms_learn_and_every_analysis_is_there(done):
         assert store.open(step).rows().height, analysis
     similar = store.open(planned.measured["similarity", "words"]).rows()
     assert {"bert.encoder.layer.0", "bert.encoder.layer.1"} <= set(similar["module"])
+
+
+def test_two_fine_tunes_and_their_base_are_compared(study, done, tmp_path, bequest):
+    planned, store = done
+    for number in (0, 1):
+        weights = store.open(planned.runs["words"][f"finetune/{number}"]).folder / "checkpoints" / "last.safetensors"
+        shutil.copy(weights, tmp_path / f"tuned{number}.safetensors")
+    files = [tmp_path / "tuned0.safetensors", tmp_path / "tuned1.safetensors"]
+    words = ["compare", *files, "--base", planned.study.source.weights, "--model", planned.study.model]
+    words += ["--data", f"text:{study.parent / 'texts.csv'}", "--folder", tmp_path / "out"]
+    for change in ("criticality.draws=0", "barrier.points=3", "basin.samples=4", "similarity.batch_size=16"):
+        words += ["--change", change]
+    ran = bequest(*words)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    given = Store(tmp_path / "out")
+    compared = plan(read_study(tmp_path / "out" / "study.yaml"))
+    here = given.open(compared.measured["barrier", "data"]).rows().filter(metric="error", split="test")
+    there = store.open(planned.measured["barrier", "words"]).rows().filter(metric="error", split="test")
+    there = there.filter(a="finetune/0", b="finetune/1")["value"].to_list()
+    assert here.filter(a="finetune/tuned0", b="finetune/tuned1")["value"].to_list() == pytest.approx(there)
+    modules = given.open(compared.measured["distance", "data"]).rows()["module"].unique(maintain_order=True).to_list()
+    order = [modules.index(f"bert.encoder.layer.{layer}") for layer in (0, 1)]
+    assert order == sorted(order)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from bequest.models.fitting import fit_weights, transfer
+from bequest.models.head import head_is_shared, says_tokens
 from bequest.models.opening import open_model
+from bequest.models.torchvision_ops import ready_torchvision
 
 
 def test_own_weights_fit() -> None:
@@ -56,3 +58,25 @@ def test_transfer_takes_everything_but_the_head() -> None:
 def test_transfer_refuses_another_network() -> None:
     with pytest.raises(ValueError, match="not of this model"):
         transfer(open_model("fixup_resnet8").state_dict(), open_model("resnet8", classes=3))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_head_of_a_model_of_language_comes_along(tied: bool) -> None:
+    ready_torchvision()
+    import transformers
+
+    config = transformers.GPT2Config(vocab_size=7, n_positions=4, n_embd=4, n_layer=1, n_head=1)
+    config.tie_word_embeddings = tied
+    with torch.random.fork_rng(devices=[]):
+        pretrained, fresh = transformers.GPT2LMHeadModel(config), transformers.GPT2LMHeadModel(config)
+    assert says_tokens(fresh)
+    assert head_is_shared(fresh) == tied
+    weights = {name: tensor.clone() for name, tensor in pretrained.state_dict().items()}
+    full = transfer(weights, fresh)
+    assert all(torch.equal(full[name], weights[name]) for name in weights)
+    if not tied:  # a trunk without a head: what is missing is fresh
+        del weights["lm_head.weight"]
+        full = transfer(weights, fresh)
+        assert torch.equal(full["lm_head.weight"], fresh.lm_head.weight)
+        assert torch.equal(full["transformer.wte.weight"], weights["transformer.wte.weight"])
+    assert not says_tokens(open_model("resnet8")) and not head_is_shared(open_model("resnet8"))

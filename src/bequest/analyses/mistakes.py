@@ -13,7 +13,8 @@ answer. The metrics that end in `_in_class` are the counts within a class (colum
 With several labels an example, each label that is there is counted, wrong at a probability of 0.5 (see
 `bequest.evaluation.label_decisions`); the bootstrap resamples examples, whose labels hang together, so there is no
 `mcnemar_p`; nor is there `same_wrong_class`, as two wrong labels are always the same. `auroc_error` is 1 - mean AUROC
-of each model, by which the verdict tells whether it was trained.
+of each model, by which the verdict tells whether it was trained. Of language each token that is to be said is counted,
+as labels are; there is nothing by class.
 
 Rows whose `a` is a kind of pair (`finetune & finetune`) hold the mean kappa over its pairs (n of them), and
 `kappa_difference` that of the fine-tuned pairs minus that of the random-init pairs. The interval of one pair's kappa
@@ -42,8 +43,8 @@ from bequest.analyses.pairs import ACROSS, ARMS, CONTROLS, arm
 from bequest.analyses.panels import by_target, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, limited
-from bequest.evaluation.label_decisions import Numbers, cells_by_example, label_decisions, label_rows, resampled
-from bequest.evaluation.labels import check_labels
+from bequest.evaluation.answers import all_answers
+from bequest.evaluation.label_decisions import Numbers, cells_by_example, decision_rows, resampled
 
 if TYPE_CHECKING:
     import altair
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 NAME = "mistakes"
 FINETUNED, RANDOM = "finetune & finetune", "randinit & randinit"
+UNITS = {"classification": "examples", "multilabel": "labels", "language-modelling": "tokens"}
 DRAWS = 1000  # of the bootstrap
 LEAST_PAIRS = 3  # as for the basin: three replicas an arm
 FAR_APART = 0.1  # of the arms' errors, as a share; chosen
@@ -76,7 +78,8 @@ def mistakes(
 
     Args:
         predictions: name -> predictions, or a list with `names`; outputs [N, C] (scores, the highest is the answer),
-            targets [N] whole numbers, the same for all; or logits of labels, and targets float [N, C]: 0, 1 or NaN.
+            targets [N] whole numbers, the same for all; or logits of labels, and targets float [N, C]: 0, 1 or NaN; or
+            of language logits [N, T, V] or the likeliest tokens int64 [N, T], and targets as for its task.
         names: the names of the models, for a list.
         classes: the names of the C classes, for the rows by class; None: their numbers.
         seed: of the bootstrap.
@@ -88,11 +91,12 @@ def mistakes(
         ValueError: if there is nothing to compare, or outputs, targets, names or classes do not fit each other.
     """
     named = _named(predictions, names)
-    answers, truth, targets, examples = _answers(named)
-    count = max(one.outputs.shape[1] for one in named.values())
+    answers, truth, targets, examples = all_answers(named)
+    count = max(one.outputs.shape[1] for one in named.values()) if targets is not None else 0
     labels = [str(index) for index in range(count)] if classes is None else list(classes)
     if len(labels) < count:
         raise ValueError(f"the outputs have {count} classes, but {len(labels)} class names were given")
+    task = "classification" if examples is None else "multilabel" if targets is not None else "language-modelling"
     wrong = answers != truth  # [models, examples], or labels of examples
     models = list(named)
     pairs = list(combinations(range(len(models)), 2))
@@ -104,15 +108,15 @@ def mistakes(
             wrong[own], [(own.index(i), own.index(j)) for i, j in np.array(pairs)[inner]], seed, examples
         )
     rows = list(
-        _model_rows(models, wrong, targets)
+        _model_rows(models, wrong, truth)
         if examples is None
-        else label_rows(named, wrong, examples, seed=seed, draws=DRAWS)
+        else decision_rows(named, wrong, examples, task=task, seed=seed, draws=DRAWS)
     )
     kappas: list[float] = []
     for index, (i, j) in enumerate(pairs):
         pair = {"a": models[i], "b": models[j]}
-        rows += _pair_rows(pair, answers[[i, j]], wrong[[i, j]], draws[:, index], labels=examples is not None)
-        rows += _class_rows(pair, wrong[[i, j]], targets, labels)
+        rows += _pair_rows(pair, answers[[i, j]], wrong[[i, j]], draws[:, index], unit=UNITS[task])
+        rows += _class_rows(pair, wrong[[i, j]], targets, labels) if targets is not None else []
         kappas.append(_kappa(*_cells(wrong[[i, j]])))
     rows += _kind_rows(models, pairs, np.array(kappas), draws)
     return Result(NAME, table(NAME, rows))
@@ -132,48 +136,6 @@ def _named(
     if not named:
         raise ValueError("mistakes needs predictions: pass a dict of name -> Predictions")
     return named
-
-
-def _answers(named: Mapping[str, Predictions]) -> tuple[Numbers, Numbers, Numbers, Numbers | None]:
-    """The answers [models, examples], the truth, the class and, of labels, the example of each; refuses others."""
-    first, reference = next((name, one.targets.cpu().numpy()) for name, one in named.items())
-    if reference.ndim == 2 and np.issubdtype(reference.dtype, np.floating):
-        decisions = label_decisions(named[first].outputs, named[first].targets)
-        for name, one in named.items():
-            if not np.array_equal(one.targets.cpu().numpy(), reference, equal_nan=True):
-                raise ValueError(f"{name!r} and {first!r} have different targets; predict both on the same examples")
-            check_labels(one.outputs, one.targets)
-        said = np.stack([decisions.of(one.outputs) for one in named.values()])
-        return said, decisions.truth, decisions.classes, decisions.examples
-    if reference.ndim != 1 or not len(reference) or not np.issubdtype(reference.dtype, np.integer):
-        raise ValueError(
-            f"mistakes needs a class number for each of N > 0 examples; the targets of {first!r} have shape "
-            f"{list(reference.shape)} and type {reference.dtype}"
-        )
-    answers = []
-    for name, one in named.items():
-        targets = one.targets.cpu().numpy()
-        if targets.shape != reference.shape:
-            raise ValueError(
-                f"{name!r} has {len(targets)} examples and {first!r} has {len(reference)}; predict both on one set"
-            )
-        if (targets != reference).any():
-            where = int(np.flatnonzero(targets != reference)[0])
-            raise ValueError(
-                f"{name!r} and {first!r} have different targets, first at example {where} ({targets[where]} and "
-                f"{reference[where]}); predict both on the same examples in the same order"
-            )
-        if one.outputs.ndim != 2 or len(one.outputs) != len(reference):
-            raise ValueError(
-                f"mistakes needs outputs [N, classes]; those of {name!r} are {list(one.outputs.shape)} for "
-                f"{len(reference)} targets"
-            )
-        if int(reference.min()) < 0 or int(reference.max()) >= one.outputs.shape[1]:
-            raise ValueError(
-                f"a target is not one of the {one.outputs.shape[1]} classes that {name!r} gives scores for"
-            )
-        answers.append(one.outputs.argmax(dim=1).cpu().numpy())
-    return np.stack(answers), reference, reference, None
 
 
 def _cells(wrong: NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -228,14 +190,14 @@ def _model_rows(
 
 
 def _pair_rows(
-    pair: Mapping[str, str], answers: Numbers, wrong: NDArray[np.bool_], draws: NDArray[Any], *, labels: bool
+    pair: Mapping[str, str], answers: Numbers, wrong: NDArray[np.bool_], draws: NDArray[Any], *, unit: str
 ) -> Iterator[dict[str, Any]]:
     """All numbers about one pair over all examples."""
     from scipy.special import bdtr  # only this function: scipy.stats takes half a second to import
 
     both, only_a, only_b, none = _cells(wrong)
     n = both + only_a + only_b + none
-    row = {**pair, "module": "*", "n": n, "unit": "labels" if labels else "examples"}
+    row = {**pair, "module": "*", "n": n, "unit": unit}
     expected = ((both + only_a) * (only_a + none) + (both + only_b) * (only_b + none)) / n
     counts = {"common": both, "uncommon": only_a + only_b, "only_a": only_a, "only_b": only_b}
     for metric, value in {**counts, "expected_uncommon": expected}.items():
@@ -247,7 +209,7 @@ def _pair_rows(
         **_ends(draws),
         "unit": "kappa",
     }
-    if labels:
+    if unit != "examples":
         return
     p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     yield {**row, "metric": "mcnemar_p", "value": p, "n": only_a + only_b, "unit": "probability"}

@@ -54,7 +54,7 @@ def assemble(
 
     Args:
         name: of the source.
-        classes: names of the classes.
+        classes: names of the classes; none for texts that are to be said and not told apart.
         examples: in a fixed order.
         where: the file or folder, for messages.
         attribution: of the source.
@@ -76,7 +76,7 @@ def assemble(
     left = [examples[index] for index in stay]
     # No strata with several labels: a group has many of them.
     strata = [one.target if isinstance(one.target, int) else 0 for one in left]
-    if not isinstance(left[0].target, tuple):
+    if classes and not isinstance(left[0].target, tuple):
         check_classes(classes, strata, [one.split for one in left], where, "leave the class out", what)
     groups = [one.digest if one.group is None else one.group for one in left]
     sides = complete_splits(groups, strata, [one.split for one in left])

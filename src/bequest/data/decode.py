@@ -7,6 +7,7 @@ above `MOST_PIXELS`, and whatever goes wrong is one ValueError that names the fi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from bequest.data.source import Interpolation
 
 Fit = Literal["crop", "pad"]
 
@@ -23,13 +26,31 @@ MOST_PIXELS = 64_000_000  # chosen: 8,000 x 8,000, 192 MB once decoded
 PADDING = (128, 128, 128)  # the paper's border of X-rays
 
 
-def draw_file(path: Path, size: int, *, fit: Fit = "crop") -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Reduction:
+    """How pixels are reduced to the size that is asked for.
+
+    Attributes:
+        interpolation: the filter, with antialiasing.
+        crop: share of the middle square's sides that is kept, above 0 and at most 1, as published weights of models
+            want it; without a say where the whole image is kept ("pad").
+    """
+
+    interpolation: Interpolation = "lanczos"
+    crop: float = 1.0
+
+
+PLAIN = Reduction()
+
+
+def draw_file(path: Path, size: int, *, fit: Fit = "crop", reduction: Reduction = PLAIN) -> NDArray[np.uint8]:
     """Read an image from a file.
 
     Args:
         path: the file.
         size: pixels a side.
         fit: "crop" cuts out the middle square; "pad" keeps the whole image at the top left, with grey below or beside.
+        reduction: the filter, and what is kept of the middle square.
 
     Returns:
         uint8 [size, size, 3].
@@ -38,10 +59,12 @@ def draw_file(path: Path, size: int, *, fit: Fit = "crop") -> NDArray[np.uint8]:
         ValueError: if the file is no image, is damaged, has floating-point pixels or more than `MOST_PIXELS`; it
             names the file.
     """
-    return _draw(path, str(path), size, fit)
+    return _draw(path, str(path), size, fit, reduction)
 
 
-def draw_bytes(content: bytes, name: str, size: int, *, fit: Fit = "crop") -> NDArray[np.uint8]:
+def draw_bytes(
+    content: bytes, name: str, size: int, *, fit: Fit = "crop", reduction: Reduction = PLAIN
+) -> NDArray[np.uint8]:
     """Read an image from the content of a file.
 
     Args:
@@ -49,6 +72,7 @@ def draw_bytes(content: bytes, name: str, size: int, *, fit: Fit = "crop") -> ND
         name: what the image is called in errors.
         size: pixels a side.
         fit: see `draw_file`.
+        reduction: see `draw_file`.
 
     Returns:
         uint8 [size, size, 3].
@@ -56,15 +80,16 @@ def draw_bytes(content: bytes, name: str, size: int, *, fit: Fit = "crop") -> ND
     Raises:
         ValueError: as `draw_file`.
     """
-    return _draw(BytesIO(content), name, size, fit)
+    return _draw(BytesIO(content), name, size, fit, reduction)
 
 
-def _draw(file: Path | BytesIO, name: str, size: int, fit: Fit) -> NDArray[np.uint8]:
+def _draw(file: Path | BytesIO, name: str, size: int, fit: Fit, reduction: Reduction) -> NDArray[np.uint8]:
     try:
         with Image.open(file, formats=FORMATS) as image:
             pixels, mode = image.width * image.height, image.mode
             if pixels <= MOST_PIXELS and mode != "F":
-                image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a half, a quarter or an eighth if it may
+                least = round(2 * size / reduction.crop)
+                image.draft("RGB", (least, least))  # JPEG is decoded at a half, a quarter or an eighth if it may
                 upright = ImageOps.exif_transpose(_eight_bits(image))
                 # Most images are opaque, and then the way over white is half of the time.
                 upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
@@ -80,9 +105,10 @@ def _draw(file: Path | BytesIO, name: str, size: int, fit: Fit) -> NDArray[np.ui
         white = Image.new("RGBA", upright.size, "white")
         white.alpha_composite(upright)
         upright = white.convert("RGB")
+    used = Image.Resampling[reduction.interpolation.upper()]
     if fit == "pad":
-        return np.asarray(ImageOps.pad(upright, (size, size), Image.Resampling.LANCZOS, PADDING, centering=(0, 0)))
-    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
+        return np.asarray(ImageOps.pad(upright, (size, size), used, PADDING, centering=(0, 0)))
+    return np.asarray(ImageOps.fit(upright, (size, size), used, bleed=(1 - reduction.crop) / 2))
 
 
 def _is_empty(file: Path | BytesIO) -> bool:

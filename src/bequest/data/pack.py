@@ -10,6 +10,7 @@ warning; more than `MOST_BROKEN` of all, and nothing is packed: one error names 
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import warnings
@@ -25,12 +26,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bequest.data.decode import PLAIN, Reduction
 from bequest.data.inside import shortened
 from bequest.data.source import SPLITS, Record, Source, Split, Target
 
 FORMAT = 1
 AHEAD = 4  # images a worker that may wait to be written; bounds the memory
 MOST_PIXELS = 4096  # a side; above this a typing error is likelier than an intent
+NO_TARGET = -100  # PyTorch's mark for a token that is no target
 MOST_BROKEN = 0.01  # chosen: of all images; beyond it something is wrong with the set, not with a file
 
 
@@ -41,7 +44,7 @@ class Packed:
     Attributes:
         pixels: uint8 [n, size, size, 3], memory-mapped, read-only.
         targets: int64 [n], index of the class; with several labels an image float32 [n, classes], 0 (absent), 1
-            (present) or NaN (missing).
+            (present) or NaN (missing); of texts without classes their tokens int64 [n, tokens], -100 for padding.
         groups: name of the group of each image.
         names: name of each image.
         splits: "train", "validation" or "test" for each image.
@@ -68,7 +71,7 @@ class Packed:
     @property
     def multilabel(self) -> bool:
         """Whether an image may have several labels, or none."""
-        return self.targets.ndim == 2
+        return self.targets.is_floating_point()
 
     def indices(self, split: str) -> Tensor:
         """List the images of a split.
@@ -92,6 +95,7 @@ def pack(
     folder: Path,
     *,
     size: int,
+    reduction: Reduction = PLAIN,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
@@ -101,6 +105,7 @@ def pack(
         source: what to draw.
         folder: where to; created if missing. Not atomic: write to a scratch folder and move that.
         size: pixels a side.
+        reduction: how pixels are reduced to it; has no say where pictures are drawn at any size.
         workers: threads; None takes as many as there are processors. They pay for files and fonts, where Pillow
             releases the lock of Python; resvg does not, and processes were no faster for a thousand emoji (measured).
         progress: called with (images done, all images) after each image.
@@ -127,7 +132,7 @@ def pack(
     with (folder / "pixels.npy").open("wb") as file:
         _write_header(file, n, size)
         start = file.tell()
-        for done, image in enumerate(_drawn(source.records, size, workers or os.cpu_count() or 1)):
+        for done, image in enumerate(_drawn(source.records, size, reduction, workers or os.cpu_count() or 1)):
             record = source.records[done]
             if isinstance(image, ValueError):
                 left_out.append((record.name, str(image)))
@@ -187,7 +192,7 @@ def open_packed(folder: Path) -> Packed:
         raise ValueError(f"{folder / 'index.json'} is damaged ({error}); pack the images again") from error
     if index.get("format") != FORMAT:
         raise ValueError(f"{folder} has format {index.get('format')}, this version reads {FORMAT}; pack it again")
-    most = len(classes) - 1 if target_tensor.ndim == 1 else 1
+    most = max(len(classes) - 1, 0) if target_tensor.ndim == 1 else 1
     known = target_tensor[~target_tensor.isnan()]
     if not all(side in SPLITS for side in splits) or not all((known >= 0) & (known <= most)):
         raise ValueError(f"{folder / 'index.json'} has an unknown class or split; pack the images again")
@@ -196,6 +201,7 @@ def open_packed(folder: Path) -> Packed:
         texts, tokens = tuple(index.get("texts", ())), load_file(folder / arrays)
         if any(len(one) != len(records) for one in (texts, *tokens.values())):
             raise ValueError(f"{folder / arrays} and index.json hold other numbers of texts; pack the texts again")
+        target_tensor = target_tensor if classes else _next_tokens(tokens)
         nothing = np.zeros((len(records), 0, 0, 3), np.uint8)
         return Packed(nothing, target_tensor, groups, names, splits, classes, made, domain, texts=texts, tokens=tokens)
     try:
@@ -220,6 +226,11 @@ def _target_tensor(targets: list[Target], classes: int) -> Tensor:
     return torch.tensor(rows, dtype=torch.float32)
 
 
+def _next_tokens(tokens: Mapping[str, Tensor]) -> Tensor:
+    said = tokens["input_ids"].long()
+    return said.masked_fill(tokens["attention_mask"] == 0, NO_TARGET) if "attention_mask" in tokens else said
+
+
 def _write_header(file: IO[bytes], n: int, size: int) -> None:
     described = {"descr": "|u1", "fortran_order": False, "shape": (n, size, size, 3)}
     np.lib.format.write_array_header_1_0(file, described)
@@ -235,13 +246,15 @@ def _check_left_out(source: Source, left_out: list[tuple[str, str]]) -> None:
     warnings.warn(f"{told} and are left out: {reasons}", stacklevel=3)
 
 
-def _drawn(records: tuple[Record, ...], size: int, workers: int) -> Iterator[NDArray[np.uint8] | ValueError]:
+def _drawn(
+    records: tuple[Record, ...], size: int, reduction: Reduction, workers: int
+) -> Iterator[NDArray[np.uint8] | ValueError]:
     # Images come back in the order of the records, whatever the number of workers.
     waiting: list[Future[NDArray[np.uint8] | ValueError]] = []
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:
             for record in records:
-                waiting.append(pool.submit(_draw, record, size))
+                waiting.append(pool.submit(_draw, record, size, reduction))
                 if len(waiting) >= AHEAD * workers:
                     yield waiting.pop(0).result()
             while waiting:
@@ -251,9 +264,10 @@ def _drawn(records: tuple[Record, ...], size: int, workers: int) -> Iterator[NDA
                 future.cancel()
 
 
-def _draw(record: Record, size: int) -> NDArray[np.uint8] | ValueError:
+def _draw(record: Record, size: int, reduction: Reduction) -> NDArray[np.uint8] | ValueError:
     assert record.draw is not None
+    takes = reduction != PLAIN and "reduction" in inspect.signature(record.draw).parameters
     try:
-        return record.draw(size)
+        return record.draw(size, reduction=reduction) if takes else record.draw(size)
     except ValueError as error:  # what a damaged image gives; anything else is a mistake in the code and stops here
         return error

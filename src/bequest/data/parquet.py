@@ -23,7 +23,7 @@ import yaml
 from numpy.typing import NDArray
 
 from bequest.data.assemble import Example, assemble
-from bequest.data.decode import Fit, draw_bytes
+from bequest.data.decode import PLAIN, Fit, Reduction, draw_bytes
 from bequest.data.inside import shortened
 from bequest.data.listed import LABELS
 from bequest.data.source import Source, Split, Target
@@ -94,12 +94,14 @@ def open_parquet(
     return assemble(name, classes, examples, where=str(root), attribution=attribution, files=shards, recipe=fit)
 
 
-def _draw_row(path: Path, column: str, row: int, name: str, size: int, *, fit: Fit) -> NDArray[np.uint8]:
+def _draw_row(
+    path: Path, column: str, row: int, name: str, size: int, *, fit: Fit, reduction: Reduction = PLAIN
+) -> NDArray[np.uint8]:
     with _READING:
         content = _block(path, column, row // BLOCK)[row % BLOCK]
     if content is None:
         raise ValueError(f"{name} cannot be read as an image: the row has no bytes; replace or remove it")
-    return draw_bytes(content, name, size, fit=fit)
+    return draw_bytes(content, name, size, fit=fit, reduction=reduction)
 
 
 @lru_cache(maxsize=4)

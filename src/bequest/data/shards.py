@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bequest.data.assemble import Example, assemble
-from bequest.data.decode import ENDINGS, Fit, draw_bytes
+from bequest.data.decode import ENDINGS, PLAIN, Fit, Reduction, draw_bytes
 from bequest.data.listed import LABELS
 from bequest.data.source import Source, Split, Target
 from bequest.data.table import in_order
@@ -125,8 +125,10 @@ def _read(path: Path, offset: int, length: int) -> bytes:
         return file.read(length)
 
 
-def _draw(path: Path, place: tuple[int, int], name: str, size: int, *, fit: Fit) -> NDArray[np.uint8]:
-    return draw_bytes(_read(path, *place), name, size, fit=fit)
+def _draw(
+    path: Path, place: tuple[int, int], name: str, size: int, *, fit: Fit, reduction: Reduction = PLAIN
+) -> NDArray[np.uint8]:
+    return draw_bytes(_read(path, *place), name, size, fit=fit, reduction=reduction)
 
 
 def _label(sample: _Sample, asked: str | None, where: str) -> str:

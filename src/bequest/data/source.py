@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Split = Literal["train", "validation", "test"]
-Draw = Callable[[int], NDArray[np.uint8]]
+Draw = Callable[..., NDArray[np.uint8]]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Target = int | tuple[float | None, ...]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -35,7 +36,8 @@ class Record:
         group: what it must share a side of the split with.
         target: index of its class; or, with several labels an image, 0 (absent), 1 (present) or None (missing) for
             each class.
-        draw: gives the image as uint8 [size, size, 3] for a size in pixels; safe to call from threads. None for a text.
+        draw: gives the image as uint8 [size, size, 3] for a size in pixels; where it reduces pixels it takes a
+            `reduction` (see `decode`). Safe to call from threads. None for a text.
         split: "train", "validation" or "test".
         text: what there is to read; None for an image.
     """
@@ -54,7 +56,8 @@ class Source:
 
     Attributes:
         name: the door it came through, as "emoji:line".
-        classes: names of the classes; a record's target is an index into them, or a number for each.
+        classes: names of the classes; a record's target is an index into them, or a number for each. None for texts
+            that have no classes: what is to be said are the texts themselves.
         records: the images in a fixed order.
         attribution: who made the pictures, and the licence.
         files: every file that is read to draw the images, in a fixed order.

@@ -106,24 +106,25 @@ def resampled(values: NDArray[np.float64], *, seed: int, draws: int) -> NDArray[
     return np.concatenate([stream.multinomial(counts.sum(), shares, size=size) @ rows for size in parts])
 
 
-def label_rows(
-    named: Mapping[str, Predictions], wrong: NDArray[np.bool_], examples: Numbers, *, seed: int, draws: int
+def decision_rows(
+    named: Mapping[str, Predictions], wrong: NDArray[np.bool_], examples: Numbers, *, task: str, seed: int, draws: int
 ) -> Iterator[dict[str, Any]]:
-    """Say how each model does on labels.
+    """Say how each model does where an example has several decisions: labels, or tokens.
 
     Args:
         named: name -> predictions on the same examples.
         wrong: [models, D], whether each decision is wrong.
         examples: [D], see `Decisions`.
+        task: `multilabel` or `language-modelling`.
         seed: of the bootstrap.
         draws: of the bootstrap.
 
     Yields:
         Rows of `chance_accuracy`, `classes_left_out`, and for each model `error`, the share of wrong decisions with a
-        95 % interval over examples, and `auroc_error`.
+        95 % interval over examples, and of labels `auroc_error`.
     """
     first = next(iter(named.values()))
-    yield from chance_rows([(first.outputs, first.targets)], tasks.task("multilabel"))
+    yield from chance_rows([(first.outputs, first.targets)], tasks.task(task))
     _, places = np.unique(examples, return_inverse=True)
     for name, missed in zip(named, wrong, strict=True):
         cells = np.stack([np.bincount(places, missed), np.bincount(places)], 1).astype(np.float64)
@@ -131,6 +132,8 @@ def label_rows(
         low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
         row = {"a": name, "module": "*", "n": len(missed), "unit": "share", "low": float(low), "high": float(high)}
         yield {**row, "metric": "error", "value": float(missed.mean())}
+        if task != "multilabel":
+            continue
         error = auroc_error(named[name].outputs, named[name].targets)
         row = {"a": name, "module": "*", "n": len(first.targets), "unit": "1 - AUROC"}
         yield {**row, "metric": "auroc_error", "value": error}

@@ -50,6 +50,26 @@ def predict(model: nn.Module, batches: Batches, *, weights: Weights | None = Non
     return Predictions(torch.cat(outputs).clone(), torch.cat(truth).clone())
 
 
+def predict_tokens(model: nn.Module, batches: Batches, *, weights: Weights | None = None) -> Predictions:
+    """Run a model of language over all batches and keep the likeliest next token at each place, not all scores.
+
+    Args:
+        model: any network that gives logits [B, T, V], or an object with `.logits`.
+        batches: iterable of (inputs, targets) that can be walked again; targets int64 [B, T] as for the task
+            `language-modelling`, T the same for all.
+        weights: run with these in place of the model's own.
+
+    Returns:
+        Outputs int64 [N, T]: what the model says will come next; targets int64 [N, T], not shifted. On the CPU.
+    """
+    outputs, truth = [], []
+    with applied(model, weights), torch.inference_mode():
+        for inputs, targets in walk(batches):
+            outputs.append(logits(forward(model, inputs)).argmax(-1).cpu())
+            truth.append(targets.cpu())
+    return Predictions(torch.cat(outputs).clone(), torch.cat(truth).clone())
+
+
 def measure(
     model: nn.Module,
     batches: Batches,

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from torch import Tensor, nn
 
 from bequest.models.from_transformers import placed
-from bequest.models.head import head_parts
+from bequest.models.head import head_parts, says_tokens
 from bequest.weights.algebra import Weights
 from bequest.weights.naming import aligned
 
@@ -56,6 +56,8 @@ def fit_weights(model: nn.Module, weights: Weights, *, except_head: bool = False
 def transfer(pretrained: Weights, model: nn.Module) -> dict[str, Tensor]:
     """Start a model from pre-trained weights: all of them but the head, which stays the model's own.
 
+    The head of a model of language is its vocabulary and no task's, so that it comes along where it is in the weights.
+
     Args:
         pretrained: weights of the same network with a head for any number of classes.
         model: the target model with its fresh head; it is left as it is.
@@ -68,6 +70,8 @@ def transfer(pretrained: Weights, model: nn.Module) -> dict[str, Tensor]:
     fit_weights(model, found, except_head=True)
     own = model.state_dict()
     head = _head_keys(model, set(own))
+    if says_tokens(model):
+        head = {name for name in head if name not in found or found[name].shape != own[name].shape}
     return {
         name: tensor.clone() if name in head or name not in found else found[name].to(tensor, copy=True)
         for name, tensor in own.items()

@@ -69,6 +69,30 @@ def head_parts(model: nn.Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parts))
 
 
+def says_tokens(model: nn.Module) -> bool:
+    """Whether the outputs are the model's own tokens: the head is then part of what was pre-trained, for every task.
+
+    Args:
+        model: any network; those of transformers tell.
+
+    Returns:
+        True for a model of language as transformers builds it (`...ForCausalLM`).
+    """
+    ask = getattr(model, "get_output_embeddings", None)
+    return callable(ask) and isinstance(ask(), nn.Module)
+
+
+def head_is_shared(model: nn.Module) -> bool:
+    """Whether the head's weights are also those of another layer, as with tied embeddings of tokens."""
+    try:
+        own = head_name(model)
+    except ValueError:
+        return False
+    inside = {id(parameter) for parameter in model.get_submodule(own).parameters()}
+    every = model.named_parameters(remove_duplicate=False)
+    return any(id(parameter) in inside for name, parameter in every if not name.startswith(f"{own}."))
+
+
 def replace_head(model: Model, classes: int, *, seed: int) -> Model:
     """Copy a model and give the copy a fresh head.
 

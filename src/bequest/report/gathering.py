@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 from safetensors.torch import load_file
 
+from bequest.data.inside import shortened
 from bequest.data.pack import Packed, open_packed
 from bequest.evaluation.tasks import task
 from bequest.report.contents import Failure, Picture, Predicted, ReportInput
@@ -22,6 +23,8 @@ from bequest.study.plan import Plan
 from bequest.study.reading import dump
 from bequest.study.step import Step
 from bequest.study.store import Store
+
+LANGUAGE = "error is the share of tokens that were not the likeliest; the perplexity is exp(loss)"
 
 
 def gather(plan: Plan, store: Store) -> ReportInput:
@@ -46,7 +49,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         results=results(plan, store),
         source=source,
         asked=dump(study),
-        done=_facts(plan, store),
+        done=_facts(plan, store) | _left_out(opened),
         sweep=_sweep(plan, store),
         runs=_runs(plan, store),
         pictures=tuple(picture for packed in opened.values() for picture in _pictures(packed)),
@@ -86,9 +89,11 @@ def _facts(plan: Plan, store: Store) -> dict[str, str]:
     trusted = {"pickled code": "was allowed to run (--trust-pickle)"} if plan.study.trust_pickle else {}
     named = {name: task(plan.tasks[name]) for name in plan.study.targets}
     other = [f"{name}: {one.metric}; error is {one.units['error']}" for name, one in named.items() if one.whole]
+    said = [name for name, one in named.items() if one.name == "language-modelling"]
     return (
         trusted
         | ({"measured on several labels": ", ".join(other)} if other else {})
+        | ({"measured on language": f"{', '.join(said)}: {LANGUAGE}"} if said else {})
         | {
             "trainings": f"{trained}, of them {arms} runs of the arms",
             "seconds": ", ".join(f"{kind} {value:.0f}" for kind, value in seconds.items()),
@@ -100,6 +105,12 @@ def _facts(plan: Plan, store: Store) -> dict[str, str]:
             "Bequest's commit": commit,
         }
     )
+
+
+def _left_out(opened: dict[str, Packed]) -> dict[str, str]:
+    """Which images could not be read, in one list."""
+    broken = [f"{packed.domain} {name} ({why})" for packed in opened.values() for name, why in packed.left_out]
+    return {"images that cannot be read": f"{len(broken):,} left out: {shortened(broken)}"} if broken else {}
 
 
 def _sweep(plan: Plan, store: Store) -> pl.DataFrame | None:

@@ -1,7 +1,8 @@
 """Which task does a data set set?
 
-Its records tell: one class each is `classification`, several labels or none is `multilabel`. A study may name the task,
-so that data of another kind than was thought end in a message and not in numbers.
+Its records tell: one class each is `classification`, several labels or none is `multilabel`, texts without classes are
+`language-modelling`. A study may name the task, so that data of another kind than was thought end in a message and not
+in numbers.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from typing import Literal
 
 from bequest.data.source import Source
 
-TaskName = Literal["classification", "multilabel"]
-Asked = Literal["auto", "classification", "multilabel"]
+TaskName = Literal["classification", "multilabel", "language-modelling"]
+Asked = Literal["auto", "classification", "multilabel", "language-modelling"]
 
 
 def task_for(domain: Source, asked: Asked = "auto", where: str = "") -> TaskName:
@@ -28,9 +29,17 @@ def task_for(domain: Source, asked: Asked = "auto", where: str = "") -> TaskName
     Raises:
         ValueError: if the data do not have targets for the task that is asked for.
     """
-    labels = bool(domain.records) and isinstance(domain.records[0].target, tuple)
-    found: TaskName = "multilabel" if labels else "classification"
-    if asked not in ("auto", found):
-        what = "several labels an example" if labels else "one class an example"
-        raise ValueError(f"{where} is {asked}, but {domain.name} has {what}; leave it out, or write {found}")
-    return found
+    found: TaskName = "multilabel" if domain.multilabel else "classification"
+    if domain.texts and not domain.classes:
+        found = "language-modelling"
+    if asked in ("auto", found):
+        return found
+    what = {
+        "multilabel": "several labels an example",
+        "classification": "one class an example",
+        "language-modelling": "texts without classes",
+    }[found]
+    way_out = f"leave it out, or write {found}"
+    if asked == "language-modelling" and domain.texts:
+        way_out = "write text:FILE?label=none to leave the classes out"
+    raise ValueError(f"{where} is {asked}, but {domain.name} has {what}; {way_out}")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from bequest.data.source import Interpolation
 from bequest.models.preprocessing import preprocessing
 from bequest.study.options import usual
 from bequest.study.possible import without_impossible
@@ -46,7 +47,7 @@ def comparison(
         trust_pickle: run what pickled files want to run.
 
     Returns:
-        The study, checked. Images are normalised as the published weights of the model want it, where that is known;
+        The study, checked. Images are prepared as the published weights of the model want it, where that is known;
         analyses that the network does not allow are left out, unless a change names them.
 
     Raises:
@@ -81,7 +82,9 @@ def _prepared(model: str) -> dict[str, Any]:
     found = preprocessing(model)
     if found is None:
         return {}
-    return {"size": found.size[0], "mean": list(found.mean), "std": list(found.std)}
+    known = found.interpolation if found.interpolation in get_args(Interpolation) else "bilinear"
+    prepared = {"size": found.size[0], "mean": list(found.mean), "std": list(found.std)}
+    return prepared | {"interpolation": known, "crop": round(found.crop, 4)}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bequest.data.source import Interpolation
 from bequest.study.asked_task import Asked
 from bequest.study.options import FROM_THE_START, OF_GIVEN, Analyses, Measured, Part, refuse_twice, usual
 from bequest.training.recipe import Recipe
@@ -44,7 +45,7 @@ class Target(Part):
     data: str
     """A domain, as in `emoji:line` or `folder:DIR`."""
     task: Asked = "auto"
-    """`classification` or `multilabel`; `auto` takes what the targets are made for."""
+    """`classification`, `multilabel` or `language-modelling`; `auto` takes what the data have targets for."""
     shots: int | None = Field(default=None, ge=1, le=1_000_000)
     """Training images a class; all of them if left out."""
     calibration: str | None = None
@@ -114,6 +115,10 @@ class Study(Part):
     """A built-in model, or `package.module:function`."""
     size: int = Field(default=64, ge=8, le=1024)
     """Images are size x size pixels."""
+    interpolation: Interpolation = "lanczos"
+    """The filter that reduces images to that size; published weights of a model may want another."""
+    crop: float = Field(default=1.0, gt=0, le=1)
+    """Share of the sides of an image's middle square that is kept before."""
     seed: int = Field(default=0, ge=0, lt=2**62)
     """Every random stream of the study is derived from it."""
     mean: Channels = (0.5, 0.5, 0.5)

@@ -18,6 +18,7 @@ from bequest.data.source import Source as Domain
 from bequest.data.source import content
 from bequest.models.files import read_weights
 from bequest.models.fitting import complete, transfer
+from bequest.models.head import head_is_shared
 from bequest.models.identity import identity
 from bequest.models.opening import open_model
 from bequest.models.preprocessing import tokenizer, tokenizer_files
@@ -93,19 +94,22 @@ class Trainings:
 
     def __post_init__(self) -> None:
         """Open the data and look for what cannot be done, before anything runs."""
-        self.model = open_model(self.study.model, classes=2)  # a name that does not exist is found here
         doors: list[tuple[str, str | None]] = []
         doors += [(door, None) for door in (self.study.source.data if self.study.source else ())]
         doors += [(target.data, target.calibration) for target in self.study.targets.values()]
         self.opened = {door: _opened(door, calibration) for door, calibration in dict.fromkeys(doors)}
         for door, domain in self.opened.items():
             _check_splits(door, domain, ("train", "test") if self.study.given else ("train", "validation", "test"))
+        # a name that does not exist is found here
+        said = {task_for(domain) for domain in self.opened.values()} == {"language-modelling"}
+        self.model = open_model(self.study.model, classes=None if said else 2)
         self.domains = {door: self._draw(door, self.opened[door], other) for door, other in dict.fromkeys(doors)}
         self.network = {"model": self.study.model} | identity(self.study.model)
         self.pretrained = self._pretrain()
         for name, target in self.study.targets.items():
             task_for(self.opened[target.data], target.task, f"targets.{name}.task")
             self._check_shots(name, target)
+        self._check_probe()
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -205,6 +209,9 @@ class Trainings:
             places["model"] = self.study.model
             return make("texts", arguments, {}, f"tokenise {domain.name}", len(domain.records) / 100, places)
         arguments["size"] = self.study.size
+        # what is not said does not enter the key, so that what was drawn before is found
+        arguments |= {"interpolation": self.study.interpolation} if self.study.interpolation != "lanczos" else {}
+        arguments |= {"crop": self.study.crop} if self.study.crop != 1 else {}
         return make("images", arguments, {}, f"draw {domain.name}", len(domain.records) / 10, places)
 
     def _pretrain(self) -> Step | None:
@@ -231,7 +238,7 @@ class Trainings:
         base = self.study.source.weights if self.study.source else None
         read = read_weights(path, base=base, trust_pickle=self.study.trust_pickle)
         try:
-            weights, _ = complete(open_model(self.study.model, classes=len(classes)), read)
+            weights, _ = complete(open_model(self.study.model, classes=len(classes) or None), read)
             check_finite(weights, str(path))
         except ValueError as error:
             raise ValueError(f"{path} with the {len(classes)} classes of {target.data}: {error}") from None
@@ -297,10 +304,12 @@ class Trainings:
 
     def _check_shots(self, name: str, target: Target) -> None:
         domain = self.opened[target.data]
-        if target.shots is not None and task_for(domain) == "multilabel":
+        task = task_for(domain)
+        if target.shots is not None and task != "classification":
+            what = "may have several labels" if task == "multilabel" else "have no classes"
             raise ValueError(
-                f"targets.{name}.shots is {target.shots}, but shots are images of one class each, and those of "
-                f"{target.data} may have several labels; leave shots out"
+                f"targets.{name}.shots is {target.shots}, but shots are examples of one class each, and those of "
+                f"{target.data} {what}; leave shots out"
             )
         for number, shown in enumerate(domain.classes):
             there = sum(record.split == "train" and record.target == number for record in domain.records)
@@ -309,6 +318,13 @@ class Trainings:
                     f"targets.{name}.shots is {target.shots}, but class {shown!r} of {target.data} has {there} "
                     f"training images; ask for at most {there}"
                 )
+
+    def _check_probe(self) -> None:
+        if "probe" in self.study.arms.controls and head_is_shared(self.model):
+            raise ValueError(
+                f"arms.controls has probe, but the head of {self.study.model} is also the table of its input tokens, "
+                "so that nothing of it can stay frozen while the head learns; leave probe out"
+            )
 
 
 def _named(arms: Sequence[str], replicas: int) -> list[str]:

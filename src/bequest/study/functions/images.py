@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bequest.data.batches import Batches, Stored, batches, take_shots, to_tensor, to_tokens
 from bequest.data.calibration import with_calibration
+from bequest.data.decode import Reduction
 from bequest.data.doors import open_source
 from bequest.data.pack import Packed, open_packed, pack
 from bequest.data.pack_texts import pack_texts
@@ -22,6 +23,7 @@ from bequest.study.store import Artefact
 from bequest.training.shuffling import Shuffle, ShuffledBatches
 
 EVALUATION_BATCH = 256
+MOST_TOKENS = 4096  # in a batch of language, whose outputs are a number for each token and word of the vocabulary
 IN_MEMORY = 4 * 2**30  # bytes of training images that are read whole; more of them stay in their arrays
 
 
@@ -30,8 +32,8 @@ def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefa
 
     Args:
         folder: gets the array and its index.
-        arguments: `door`, maybe `calibration`, another door, and `size` in pixels; `content` (a hash of what is read)
-            is only there for the key.
+        arguments: `door`, maybe `calibration`, another door, `size` in pixels, and maybe `interpolation` and `crop`;
+            `content` (a hash of what is read) is only there for the key.
         inputs: none.
         context: workers, progress.
     """
@@ -42,6 +44,7 @@ def draw(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefa
         source,
         folder,
         size=arguments["size"],
+        reduction=Reduction(arguments.get("interpolation", "lanczos"), arguments.get("crop", 1.0)),
         workers=context.workers,
         progress=lambda done, all_: context.tell(done / all_),
     )
@@ -80,7 +83,8 @@ def evaluation_batches(packed: Packed, split: str, arguments: Mapping[str, Any],
     """Give the images of a split in fixed order, normalised, without augmentation."""
     indices = chosen(packed, split, arguments)
     normalise = (tuple(arguments["mean"]), tuple(arguments["std"]))
-    return batches(packed, indices, batch_size=size or EVALUATION_BATCH, normalise=normalise)
+    most = EVALUATION_BATCH if packed.classes else max(1, MOST_TOKENS // packed.targets.shape[1])
+    return batches(packed, indices, batch_size=size or most, normalise=normalise)
 
 
 def task_of(arguments: Mapping[str, Any]) -> Task:

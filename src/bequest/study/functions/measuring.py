@@ -26,9 +26,10 @@ from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import MISSING_RUN
 from bequest.data.pack import open_packed
 from bequest.evaluation.batchnorm import has_batchnorm, refit_batchnorm
-from bequest.evaluation.predict import Predictions, predict
+from bequest.evaluation.predict import Predictions, predict, predict_tokens
+from bequest.evaluation.tokens import likeliest_token
 from bequest.models.fitting import transfer
-from bequest.models.head import head_name
+from bequest.models.head import head_name, says_tokens
 from bequest.models.opening import open_model
 from bequest.models.order import modules
 from bequest.study.functions.images import evaluation_batches, task_of
@@ -43,7 +44,7 @@ def predictions(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str,
     """Keep what a run answers on each image of a split.
 
     Args:
-        folder: gets `predictions.safetensors` with `outputs` and `targets`.
+        folder: gets `predictions.safetensors` with `outputs` (of language the likeliest tokens) and `targets`.
         arguments: `split`, `checkpoint`, and how images are normalised.
         inputs: `run`, `images`.
         context: device.
@@ -51,7 +52,9 @@ def predictions(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str,
     packed = open_packed(inputs["images"].folder)
     model = _model(inputs["run"], context)
     weights = run_of(inputs["run"]).checkpoints[arguments["checkpoint"]]
-    made = predict(model, evaluation_batches(packed, arguments["split"], arguments), weights=weights)
+    shown = evaluation_batches(packed, arguments["split"], arguments)
+    # scores of all tokens of a vocabulary would be thousands of times the texts: of language the answers are kept
+    made = (predict if packed.classes else predict_tokens)(model, shown, weights=weights)
     tensors = {"outputs": made.outputs.contiguous(), "targets": made.targets.contiguous()}
     save_file(tensors, folder / "predictions.safetensors")
 
@@ -74,7 +77,7 @@ def learning_curves(
 def mistakes(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
     """Compare which test images the runs of a target get wrong."""
     given = {name: open_predictions(artefact) for name, artefact in runs_among(inputs, "predictions/").items()}
-    classes = open_packed(inputs["images"].folder).classes
+    classes = open_packed(inputs["images"].folder).classes or None
     write_result(folder, arguments, inputs, mistakes_.mistakes(given, classes=classes))
 
 
@@ -97,7 +100,7 @@ def similarity(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, 
         models, shown, modules=names, errors=_train_errors(inputs), chance=chance_of(inputs), notes=notes
     )
     # P has no head of its own for the target: it takes part up to the features
-    head = head_name(template)
+    head = "" if says_tokens(template) else head_name(template)
     fresh = ((pl.col("a") == PRETRAINED) | (pl.col("b") == PRETRAINED)) & (pl.col("module") == head)
     kept = [place for place, name in enumerate(names) if name != head]
     arrays = {}
@@ -184,7 +187,7 @@ def empty_model(inputs: Mapping[str, Artefact], context: Context) -> nn.Module:
 
 def _model(run: Artefact, context: Context) -> nn.Module:
     about = run.json("run")
-    model = open_model(about["model"], classes=len(about["classes"])).to(context.device)
+    model = open_model(about["model"], classes=len(about["classes"]) or None).to(context.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks this overload
     return model
 
@@ -196,8 +199,10 @@ def _loaded(run: Artefact, context: Context) -> nn.Module:
 
 
 def chance_of(inputs: Mapping[str, Artefact]) -> float:
-    """Give the accuracy of guessing among the classes of a target, 0..1; of several labels an AUROC of 0.5."""
+    """Give the accuracy of guessing on a target, 0..1: a class, 0.5 as the AUROC of labels, the likeliest token."""
     packed = open_packed(inputs["images"].folder)
+    if not packed.classes:
+        return likeliest_token(packed.targets[packed.indices("test")])
     return 0.5 if packed.multilabel else 1 / len(packed.classes)
 
 

@@ -52,7 +52,9 @@ def criticality(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str,
     model = empty_model(inputs, context)
     units = modules(model, next(iter(shown))[0])
     about = next(iter(runs_among(inputs).values())).json("run")
-    fresh = open_model(about["model"], classes=len(about["classes"]), seed=fold(arguments["seed"], "rerandomise"))
+    fresh = open_model(
+        about["model"], classes=len(about["classes"]) or None, seed=fold(arguments["seed"], "rerandomise")
+    )
     ways = list(_ways(inputs, ("finetune", "randinit", *CONTROLS), arguments, arguments["ends"]))
     found = []
     for place, (name, path, end) in enumerate(ways):

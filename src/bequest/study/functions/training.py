@@ -15,7 +15,7 @@ from bequest.evaluation.batches import Batches
 from bequest.evaluation.predict import measure
 from bequest.models.files import read_weights, write_weights
 from bequest.models.fitting import complete, transfer
-from bequest.models.head import head_name
+from bequest.models.head import head_name, says_tokens
 from bequest.models.opening import open_model
 from bequest.study.functions.images import joined, packed_inputs, seen_batches, shuffle_of, task_of
 from bequest.study.step import Context
@@ -90,7 +90,7 @@ def given_weights(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[st
     read = read_weights(
         Path(arguments["path"]), base=_path(arguments), trust_pickle=arguments.get("trust_pickle", False)
     )
-    model = open_model(arguments["model"], classes=len(packed.classes))
+    model = open_model(arguments["model"], classes=len(packed.classes) or None)
     last, beside = complete(model, read)
     weights: dict[str, Weights] = {"last": last}
     model.load_state_dict(last)
@@ -174,19 +174,19 @@ def starting_model(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact],
     Args:
         arguments: `model`, `arm`, `init_seed`; with pre-trained weights `checkpoint`, which of them.
         inputs: `pretrained`, unless it starts fresh.
-        classes: outputs of the fresh head.
+        classes: outputs of the fresh head; 0 for a model of language, whose head is its own.
 
     Returns:
         The model: fresh; or pre-trained with a fresh head; or, in the control arms `meanvar` and `shuffled`, with
         weights that keep a statistic of P's alone.
     """
-    model = open_model(arguments["model"], classes=classes, seed=arguments["init_seed"])
+    model = open_model(arguments["model"], classes=classes or None, seed=arguments["init_seed"])
     if "pretrained" in inputs:
         weights = transfer(run_of(inputs["pretrained"]).checkpoints[arguments["checkpoint"]], model)
         change = CONTROL_STARTS.get(arguments["arm"])
         if change:
             stream = generator(arguments["init_seed"], arguments["arm"])
-            weights = change(weights, generator=stream, keep=(head_name(model),))
+            weights = change(weights, generator=stream, keep=() if says_tokens(model) else (head_name(model),))
         model.load_state_dict(weights)
     return model
 

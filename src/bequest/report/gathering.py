@@ -191,8 +191,9 @@ def _predicted(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[
             continue
         steps = {name.split("/", 1)[1]: step for name, step in measured.inputs.items() if name != "images"}
         given = {name: open_predictions(store.open(step)) for name, step in steps.items() if store.has(step)}
-        if given:
-            yield predicted(target, given, opened[door], chosen(opened[door], "test", {}).numpy())
+        packed = opened[door]
+        if given and (packed.multilabel or packed.targets.ndim == 1):  # tokens of language have no classes to show
+            yield predicted(target, given, packed, chosen(packed, "test", {}).numpy())
 
 
 def failures(plan: Plan, store: Store) -> tuple[Failure, ...]:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import polars as pl
 
@@ -57,7 +58,9 @@ def test_where_leaves_out_the_head_and_says_when_nothing_had_to_move():
 
 def test_advice_failures_and_the_count_of_claims():
     results = {"learning_curves": curves(-0.15, -0.2, -0.1)}
-    found = said(results, advice=(("Freeze stem.", "freeze"),), failures=(Failure("a", "b"),))
+    report = ReportInput("x", ("line",), results, failures=(Failure("a", "b"),))
+    object.__setattr__(report, "advices", (SimpleNamespace(target="line", sentence="Freeze stem."),))
+    found = {one.question: [line for _, line in one.lines] for one in answers(report, slots({}))}
     assert found["What to do"] == ["Freeze stem."]
     sure = found["How sure that is"]
     assert sure[0].startswith("Of the 11 claims") and sure[-1] == "1 step failed; see below."

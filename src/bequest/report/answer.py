@@ -50,12 +50,12 @@ def answers(report: ReportInput, slots: Sequence[Slot]) -> list[Answer]:
         return []
     what = [(target, line) for target in report.targets if (line := _what(report.results, target))]
     where = [(target, line) for target in report.targets if (line := _where(report.results, target))]
+    # decisions are made elsewhere; a report without them has no such field
+    todo = [(one.target, one.sentence) for one in getattr(report, "advices", ())]
     found = [
         Answer("What was transferred", _named(what, report.targets), "learning_curves"),
         Answer("Where it lives", _named(where, report.targets), "network"),
-        Answer(
-            "What to do", tuple(("", line) for line, _ in report.advice), report.advice[0][1] if report.advice else ""
-        ),
+        Answer("What to do", _named(todo, report.targets), "advices"),
         Answer("How sure that is", tuple(("", line) for line in _sure(report, slots)), "verdicts"),
     ]
     return [answer for answer in found if answer.lines]

@@ -51,7 +51,6 @@ def beside(first: ReportInput, second: ReportInput, names: tuple[str, str]) -> R
         pictures=(*a.pictures, *b.pictures),
         shuffled=(*a.shuffled, *b.shuffled),
         predictions=(*a.predictions, *b.predictions),
-        advice=(*a.advice, *b.advice),
         attributions=tuple(dict.fromkeys([*a.attributions, *b.attributions])),
         repeat=(*a.repeat, *b.repeat),
         failures=(*a.failures, *b.failures),
@@ -80,7 +79,6 @@ def _named(one: ReportInput, name: str) -> ReportInput:
         pictures=tuple(replace(picture, domain=f"{name}: {picture.domain}") for picture in one.pictures),
         shuffled=tuple(replace(picture, domain=f"{name}: {picture.domain}") for picture in one.shuffled),
         predictions=tuple(replace(said, target=target(said.target)) for said in one.predictions),
-        advice=tuple((f"{name}: {sentence}", section) for sentence, section in one.advice),
         failures=tuple(Failure(f"{name}: {one.step}", one.message, one.traceback) for one in one.failures),
         left_out=tuple((f"{name}: {what}", why) for what, why in one.left_out),
     )

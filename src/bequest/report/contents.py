@@ -91,7 +91,6 @@ class ReportInput:
         shuffled: an example image for each block size; its domain is the target and kind of permutation, its label
             the block size in words.
         predictions: what the runs said of the test examples, a target each.
-        advice: what to do, a sentence each with what was run for it, and the section that shows it.
         attributions: whose data it is, a paragraph each.
         repeat: command lines that repeat the study.
         failures: steps that failed.
@@ -110,7 +109,6 @@ class ReportInput:
     pictures: tuple[Picture, ...] = ()
     shuffled: tuple[Picture, ...] = ()
     predictions: tuple[Predicted, ...] = ()
-    advice: tuple[tuple[str, str], ...] = ()
     attributions: tuple[str, ...] = ()
     repeat: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()

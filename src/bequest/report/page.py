@@ -115,7 +115,7 @@ def render(report: ReportInput, *, pdfs: bool = False) -> str:
         "dropped": dropped,
         "predictions": script_json(page_data(report.predictions)) if report.predictions else "",
         "contents": contents,
-        "ids": {"verdicts", *(key for key, _ in contents)},
+        "ids": {"verdicts", "advices", *(key for key, _ in contents)},
         "sections": parts,
         "sweep_charts": swept,
         "sweep": sweep is not None,

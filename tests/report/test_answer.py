@@ -75,5 +75,7 @@ def test_targets_are_named_where_there_are_several(report_maker):
     report = report_maker()
     first = answers(report, slots(report.results))[0]
     assert [target for target, _ in first.lines] == ["line", "mono"]
+    many = report_maker(targets=tuple("abcdef"))
+    assert answers(many, slots(many.results))[0].lines[4:] == (("", "2 more below."),)
     alone = answers(replace(report, targets=("line",)), slots(report.results))[0]
     assert [target for target, _ in alone.lines] == [""]

@@ -18,6 +18,7 @@ from bequest.report.network import CKA, RISE, module_measures
 from bequest.report.verdicts import Slot
 from bequest.report.wording import signed, tally
 
+MOST_LINES = 4  # sentences under a question: all is to fit one screen
 LITTLE = 0.01  # of the error: a rise below one point is called small (chosen)
 
 
@@ -62,7 +63,9 @@ def answers(report: ReportInput, slots: Sequence[Slot]) -> list[Answer]:
 
 
 def _named(lines: Sequence[tuple[str, str]], targets: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((target if len(targets) > 1 else "", line) for target, line in lines)
+    named = [(target if len(targets) > 1 else "", line) for target, line in lines]
+    left = len(named) - MOST_LINES
+    return tuple(named if left <= 0 else [*named[:MOST_LINES], ("", f"{left} more below.")])
 
 
 def _what(results: Mapping[str, pl.DataFrame], target: str) -> str:

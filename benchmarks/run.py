@@ -35,6 +35,7 @@ JOBS = (
     "demo_study",
     "paper_study",
     "schedule",
+    "report_size",
 )
 PATIENCE = 900  # seconds a benchmark may take; the whole should take less than twenty minutes
 

@@ -4,6 +4,7 @@ import os
 import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded
+os.environ.setdefault("BEQUEST_PDFS", "0")  # a fifth of a second a chart, in each of many reports
 
 import hypothesis
 import pytest

@@ -1,8 +1,8 @@
 """What can be asked from the command line?
 
 `bequest demo` and `bequest run` carry out a study, `compare` one of checkpoints that are there already; `plan` says
-before what a study takes; `status`, `show` and `report` look at one; `clean` removes what none needs any more. Heavy
-libraries are imported inside the commands, so that `bequest --help` answers at once.
+before what a study takes; `status`, `show`, `report` and `export` look at one; `clean` removes what none needs any
+more. Heavy libraries are imported inside the commands, so that `bequest --help` answers at once.
 """
 
 from __future__ import annotations
@@ -186,12 +186,35 @@ def show(place: Place, debug: Debug = False) -> None:
 
 
 @app.command()
-def report(place: Place, debug: Debug = False) -> None:
-    """Write the report of a study again from what was measured, complete or not."""
+def report(
+    place: Place,
+    other: Annotated[Path | None, typer.Argument(help="The folder of another study, to see both side by side.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the report of a study again from what was measured, complete or not; of two, one report of both."""
     with _plainly(debug):
-        from bequest.report.session import write_again
+        from bequest.report.session import write_again, write_beside
 
-        write_again(place)
+        if other is None:
+            write_again(place)
+        else:
+            write_beside(place, other)
+
+
+@app.command()
+def export(
+    place: Place,
+    to: Annotated[str, typer.Option(help="parquet, csv, latex or pdf")],
+    folder: Annotated[Path | None, typer.Option(help="Where the files go; DIR/export/TO if left out.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the results of a study as files: rows (parquet, csv), tables (latex) or every figure (pdf)."""
+    with _plainly(debug):
+        from bequest.report.session import export_results
+
+        failed = export_results(place, to, folder)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _refuse_half(model: str | None, data: str | None, others: dict[str, object]) -> None:

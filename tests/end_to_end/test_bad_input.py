@@ -82,6 +82,9 @@ def test_a_place_without_a_study_is_named(bequest, tmp_path):
         ran = bequest(command, tmp_path)
         assert ran.returncode == 2
         assert "no study here" in ran.stderr
+    ran = bequest("export", tmp_path, "--to", "word")
+    assert ran.returncode == 2
+    assert "parquet, csv, latex, pdf" in ran.stderr and not list(tmp_path.iterdir())
 
 
 def test_debug_shows_the_traceback(study_file):

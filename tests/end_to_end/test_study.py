@@ -94,6 +94,18 @@ def test_status_show_and_report_look_at_a_study(finished, bequest, tmp_path):
     assert (copy / "report.html").is_file()
 
 
+def test_export_and_a_report_beside_another_study(finished, bequest, tmp_path):
+    ran = bequest("export", finished, "--to", "parquet", "--folder", tmp_path / "out")
+    assert ran.returncode == 0, ran.stderr
+    made = pl.read_parquet(tmp_path / "out" / "barrier.parquet")
+    assert made.drop("target").equals(rows(finished, "barrier").drop("target"))
+    copy = tmp_path / "again"
+    shutil.copytree(finished, copy)
+    assert bequest("report", copy, finished).returncode == 0
+    page = (copy / "beside-digits.html").read_text(encoding="utf-8")
+    assert "again: handwriting" in page and "digits: handwriting" in page
+
+
 def test_pretrained_weights_can_come_from_a_file_with_another_head(finished, study_file, bequest, tmp_path):
     by_label = {json.loads((p / "spec.json").read_text())["label"]: p for p in folders(finished, "train")}
     weights = by_label["pre-train on fonts"] / "checkpoints" / "last.safetensors"

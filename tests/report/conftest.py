@@ -17,7 +17,7 @@ import torch
 
 from bequest.analyses.learning_curves import learning_curves
 from bequest.analyses.mistakes import mistakes
-from bequest.report.contents import Answer, Failure, MistakePicture, Picture, ReportInput
+from bequest.report.contents import Failure, Picture, Predicted, ReportInput
 
 CLASSES = tuple("bird cat dog fish flower food fruit hand house insect tree vehicle".split())
 NASTY = "</script><script>alert(1)</script>"
@@ -47,6 +47,20 @@ def _predictions(generator, names, classes, n=240):
     return named
 
 
+def _predicted(target, given, classes, pixels):
+    shares = {name: one.outputs.softmax(1).max(1) for name, one in given.items()}
+    truth = next(iter(given.values())).targets.numpy()
+    return Predicted(
+        target,
+        classes,
+        truth,
+        answers={name: one.indices.numpy() for name, one in shares.items()},
+        confidence={name: one.values.double().numpy() for name, one in shares.items()},
+        rows=np.arange(len(truth)) % len(pixels),
+        pixels=pixels,
+    )
+
+
 def _picture(generator, size=48):
     y, x = np.mgrid[:size, :size] / size - 0.5
     colour = generator.integers(0, 255, 3)
@@ -58,7 +72,8 @@ def make_report(*, targets=("line", "mono"), classes=CLASSES, failed=False, titl
     """A ReportInput like the demo's; learning curves and mistakes are measured, nothing is trained."""
     generator = np.random.default_rng(0)
     names = [f"{arm}/{replica}" for arm in ("finetune", "randinit") for replica in range(3)] + ["randinit/0b"]
-    curves, missed = [], []
+    curves, missed, seen = [], [], []
+    pixels = np.stack([_picture(generator) for _ in range(24)])
     for place, target in enumerate(targets):
         runs = {
             name: _trajectory(generator, *((0.2, 0.35) if name[0] == "f" else (0.3 - 0.05 * place, 0.16)))
@@ -69,7 +84,9 @@ def make_report(*, targets=("line", "mono"), classes=CLASSES, failed=False, titl
             "chosen": {"finetune": 0.1, "randinit": 0.1},
         }
         curves.append(learning_curves(runs, chance=1 / 12, **tuned).rows.with_columns(target=pl.lit(target)))
-        found = mistakes(_predictions(generator, names, len(classes)), classes=classes)
+        given = _predictions(generator, names, len(classes))
+        seen.append(_predicted(target, given, classes, pixels))
+        found = mistakes(given, classes=classes)
         missed.append(found.rows.with_columns(target=pl.lit(target)))
     runs = [
         {
@@ -95,19 +112,6 @@ def make_report(*, targets=("line", "mono"), classes=CLASSES, failed=False, titl
         Picture(domain, label, _picture(generator))
         for domain, label in itertools.product(("color (source)", *targets), classes)
     )
-    wrong = tuple(
-        MistakePicture(
-            group, _picture(generator), classes[place],
-            (
-                Answer("finetune/0", classes[place if group.endswith("right") else place - 1], 0.83),
-                Answer("randinit/0", classes[place - 1 if group.endswith("right") else place], 0.41),
-            ),
-            target,
-        )
-        for target in targets
-        for group in ("randinit wrong, finetune right", "finetune wrong, randinit right")
-        for place in range(6)
-    )  # fmt: skip
     return ReportInput(
         title=title,
         targets=tuple(targets),
@@ -121,7 +125,7 @@ def make_report(*, targets=("line", "mono"), classes=CLASSES, failed=False, titl
         sweep=pl.DataFrame(sweep),
         runs=pl.DataFrame(runs),
         pictures=pictures,
-        mistakes=wrong,
+        predictions=tuple(seen),
         attributions=("OpenMoji, CC BY-SA 4.0, openmoji.org.", "Noto Emoji, SIL Open Font License 1.1."),
         repeat=("pip install 'bequest[demo]'", "bequest run examples/emoji.yaml"),
         failures=(Failure("line/barrier", "the checkpoint has no tensor 'fc.weight'", "  File …\nKeyError: …"),)

@@ -58,7 +58,7 @@ def test_foreign_text_stays_text(browser, report_maker, nasty, tmp_path):
     report = report_maker(targets=(nasty, tag), classes=tuple(f"{tag}{nasty}{i}" for i in range(12)), title=nasty)
     said = browser.open(write_report(report, tmp_path / "nasty.html"))
     assert said == []
-    assert browser.evaluate("document.scripts.length") == 3
+    assert browser.evaluate("document.scripts.length") == 5
     assert browser.evaluate("document.querySelector('h1').textContent") == nasty
     assert browser.evaluate("document.querySelectorAll('img:not([src^=\"data:\"])').length") == 0
 

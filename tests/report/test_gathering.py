@@ -1,8 +1,11 @@
 """What the report of a study is made of, gathered from a store with failures in it."""
 
+import numpy as np
 import pytest
+import torch
 
-from bequest.report.gathering import gather
+from bequest.data.pack import Packed
+from bequest.report.gathering import _pictures, gather
 from bequest.report.session import carry_out
 from bequest.study.plan import plan
 from bequest.study.spec import Study
@@ -68,3 +71,21 @@ def test_results_facts_and_the_study_itself_are_there(gathered):
     assert contents.done["device"] == "cpu"
     assert "shots: 2" in contents.asked
     assert contents.repeat == (f"bequest run {folder / 'study.yaml'} --folder {folder}",)
+
+
+def test_what_the_runs_said_is_there_for_every_test_example(contents):
+    (found,) = contents.predictions
+    assert set(found.answers) == {"finetune/0"}  # the other one failed
+    assert found.target == "hand" and found.classes == tuple(map(str, range(10)))
+    assert len(found.truth) == len(found.rows) == len(found.answers["finetune/0"])
+    error = float((found.answers["finetune/0"] != found.truth).mean())
+    runs = {row["run"]: row for row in contents.runs.to_dicts()}
+    assert error == pytest.approx(runs["finetune/0"]["test_error"], abs=1e-9)
+    assert found.pixels is not None and found.pixels.shape[1:] == (16, 16, 3)
+
+
+def test_an_image_of_each_label_is_shown():
+    targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    pixels, names = np.zeros((3, 2, 2, 3), np.uint8), list("abc")
+    packed = Packed(pixels, targets, names, names, ["train", "test", "test"], ("red", "blue"), "nobody", "csv:x")
+    assert [(one.domain, one.label) for one in _pictures(packed)] == [("csv:x", "red")]  # train has no blue

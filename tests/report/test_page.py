@@ -2,10 +2,11 @@ import html.parser
 import re
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 
-from bequest.report.contents import Answer, Failure, MistakePicture, Picture, ReportInput
+from bequest.report.contents import Failure, Picture, Predicted, ReportInput
 from bequest.report.page import render, write_report
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -82,9 +83,9 @@ def test_accessible_by_construction(page):
 def test_page_says_it_all(page):
     text = prose(page)
     for wanted in (
-        "1 step failed", "line/barrier", "C11", "not measured", "randinit wrong, finetune right", "0.1.0",
+        "1 step failed", "line/barrier", "C11", "not measured", "by who got them right", "0.1.0",
         "bequest run examples/emoji.yaml", "OpenMoji, CC BY-SA 4.0", "the loss became not a number in epoch 3",
-        "randinit/0b", "How to read it.", "more rows are not shown here",
+        "randinit/0b", "How to read it", "more rows are not shown here",
     ):  # fmt: skip
         assert wanted in text, wanted
 
@@ -128,23 +129,24 @@ def test_single_target_and_python_mapping(report_maker):
 
 
 def test_odd_pieces(report_maker, picture_pixels):
+    said = {"P": np.array([1])}
+    alone = Predicted(None, ("cat", "dog"), np.array([0]), said, {"P": np.ones(1)}, np.array([0]), picture_pixels[None])
     report = replace(
         report_maker(),
         results={"learning_curves": report_maker().results["learning_curves"], "mistakes": pl.DataFrame()},
         sweep=pl.DataFrame(),
         runs=None,
         pictures=(Picture("line", "cat", picture_pixels),),
-        mistakes=(MistakePicture("both wrong", picture_pixels, "cat", (Answer("P", "dog", 1.0),)),),
+        predictions=(alone,),
     )
     page = render(report)
     read(page)
-    assert 'id="sweep"' not in page and 'id="runs"' not in page and "both wrong" in page
+    assert 'id="sweep"' not in page and 'id="runs"' not in page
+    assert 'id="predictions"' in page and '"said":[[1]]' in page
 
 
 @pytest.fixture
 def picture_pixels():
-    import numpy as np
-
     return np.full((16, 16, 3), 200, np.uint8)
 
 

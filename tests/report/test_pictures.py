@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bequest.report.contents import MistakePicture, Picture
-from bequest.report.pictures import LARGEST, MOST_MISTAKES, address, grid, mistake_groups, strips
+from bequest.report.contents import Picture
+from bequest.report.pictures import LARGEST, address, grid, strips
 
 
 def decoded(text):
@@ -43,14 +43,6 @@ def test_grid_keeps_order_and_empty_cells():
         ("line", [2, 0]),
         ("mono", [0, 1]),
     ]
-
-
-def test_groups_are_cut_fairly():
-    pixels = np.zeros((4, 4, 3), np.uint8)
-    many = [MistakePicture("a", pixels, "cat", (), "line") for _ in range(200)]
-    groups = dict(mistake_groups([*many, MistakePicture("b", pixels, "dog", ())]))
-    assert list(groups) == ["line: a", "b"]
-    assert len(groups["line: a"]) == MOST_MISTAKES // 2 and len(groups["b"]) == 1
 
 
 def test_strips_keep_order_and_the_colours_of_shuffled_pixels():

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from bequest.models.files import write_weights
 from bequest.report.contents import ReportInput
+from bequest.report.figures import PDFS
 from bequest.report.page import write_report
 from bequest.report.tables import number
 from bequest.study.provenance import provenance
@@ -63,7 +64,7 @@ def compare_weights(
             if result.arrays:
                 write_weights(result.arrays, folder / f"{name}.safetensors")
         write_whole(folder / "comparison.json", json.dumps(about, indent=1))
-        write_report(_contents(files, base, folder, made, about), folder / "report.html")
+        write_report(_contents(files, base, folder, made, about), folder / "report.html", pdfs=PDFS)
     _print(console, made)
     console.print(one_line(f"report: {folder / 'report.html'}"), markup=False, highlight=False, soft_wrap=True)
     return made

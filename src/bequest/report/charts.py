@@ -46,6 +46,8 @@ class Chart:
         spec: Vega-Lite; None where it could not be made.
         error: why not.
         wide: whether it has panes side by side and needs a row of its own.
+        target: that it is about, if it is about one.
+        rows: what it is drawn from, for the table and the download.
     """
 
     key: str
@@ -54,6 +56,8 @@ class Chart:
     spec: dict[str, Any] | None = None
     error: str = ""
     wide: bool = False
+    target: str | None = None
+    rows: pl.DataFrame | None = None
 
 
 def analysis_charts(name: str, title: str, rows: pl.DataFrame, targets: Sequence[str]) -> list[Chart]:
@@ -79,9 +83,10 @@ def analysis_charts(name: str, title: str, rows: pl.DataFrame, targets: Sequence
             try:
                 spec = Result(name, panel).chart().to_dict()
                 said = f"{described}. The table below has the numbers."
-                charts.append(Chart(key, heading, said, spec, wide=_side_by_side(spec)))
+                charts.append(Chart(key, heading, said, spec, wide=_side_by_side(spec), target=target, rows=panel))
             except Exception as error:  # one chart must not cost the reader the rest of the report
-                charts.append(Chart(key, heading, described, error=f"{type(error).__name__}: {error}"))
+                why = f"{type(error).__name__}: {error}"
+                charts.append(Chart(key, heading, described, error=why, target=target, rows=panel))
     return charts
 
 
@@ -144,5 +149,5 @@ def sweep_charts(sweep: pl.DataFrame) -> list[Chart]:
         drawn = (base.mark_line(opacity=0.6) + rings + chosen).properties(width="container", height=200)
         target = str(part["target"][0])
         words = f"Validation error by learning rate, {target}. The table below has the numbers."
-        charts.append(Chart(f"chart-sweep-{place}", target, words, drawn.to_dict()))
+        charts.append(Chart(f"chart-sweep-{place}", target, words, drawn.to_dict(), target=target, rows=part))
     return charts

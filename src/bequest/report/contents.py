@@ -30,37 +30,32 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one run said of an image.
+class Predicted:
+    """What the runs said of the test examples of a target.
+
+    Where an image may have several labels, an example is one label of one image.
 
     Attributes:
-        run: its name.
-        label: the class that it chose.
-        confidence: the probability that it gave to that class, 0..1.
+        target: name of the target; None where there is just one set.
+        classes: names of the classes, or of the labels.
+        truth: int64 [N], the class; of a label 1 (there) or 0 (not there).
+        answers: run -> int64 [N], what it said, as in `truth`.
+        confidence: run -> float [N], the probability that it gave to its answer, 0..1.
+        rows: int64 [N], where the example is in `pixels` or `texts`.
+        pixels: uint8 [M, H, W, 3]; may be mapped from a file, only those that are shown are read.
+        texts: in place of pixels.
+        labels: int64 [N], which label an example is about; None where each image has one class.
     """
 
-    run: str
-    label: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class MistakePicture:
-    """An image that some runs got wrong.
-
-    Attributes:
-        group: heading under which it is shown, as `randinit wrong, finetune right`.
-        pixels: uint8 [H, W, 3].
-        truth: the right class.
-        answers: what the runs said.
-        target: the target that it is from.
-    """
-
-    group: str
-    pixels: NDArray[np.uint8]
-    truth: str
-    answers: tuple[Answer, ...]
-    target: str | None = None
+    target: str | None
+    classes: tuple[str, ...]
+    truth: NDArray[np.int64]
+    answers: Mapping[str, NDArray[np.int64]]
+    confidence: Mapping[str, NDArray[np.float64]]
+    rows: NDArray[np.int64]
+    pixels: NDArray[np.uint8] | None = None
+    texts: tuple[str, ...] = ()
+    labels: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,7 @@ class ReportInput:
         pictures: examples of the domains, in the order to show.
         shuffled: an example image for each block size; its domain is the target and kind of permutation, its label
             the block size in words.
-        mistakes: examples of mistakes, in the order to show.
+        predictions: what the runs said of the test examples, a target each.
         attributions: whose data it is, a paragraph each.
         repeat: command lines that repeat the study.
         failures: steps that failed.
@@ -139,7 +134,7 @@ class ReportInput:
     runs: pl.DataFrame | None = None
     pictures: tuple[Picture, ...] = ()
     shuffled: tuple[Picture, ...] = ()
-    mistakes: tuple[MistakePicture, ...] = ()
+    predictions: tuple[Predicted, ...] = ()
     attributions: tuple[str, ...] = ()
     repeat: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()

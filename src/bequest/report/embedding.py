@@ -7,6 +7,7 @@ run only if their hash is in the content security policy; nothing may be loaded 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Sequence
@@ -25,6 +26,18 @@ def script_json(value: Any) -> str:
     """
     text = json.dumps(_finite(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def squeezed(content: bytes) -> str:
+    """Compress what the page unpacks when it is asked for.
+
+    Args:
+        content: anything.
+
+    Returns:
+        Gzip in base64: a tenth of most tables, and inert wherever it stands.
+    """
+    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
 
 
 def _finite(value: Any) -> Any:

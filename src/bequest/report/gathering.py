@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 from safetensors.torch import load_file
 
-from bequest.analyses.pairs import arm, repeats_init
 from bequest.data.inside import shortened
 from bequest.data.pack import Packed, open_packed
-from bequest.evaluation.predict import Predictions
 from bequest.evaluation.tasks import task
-from bequest.report.contents import Answer, Failure, MistakePicture, Picture, ReportInput
+from bequest.report.contents import Failure, Picture, Predicted, ReportInput
+from bequest.report.predictions import predicted
 from bequest.report.what_to_do import advices
 from bequest.study.functions.images import chosen
 from bequest.study.functions.measuring import open_predictions
@@ -32,7 +30,6 @@ from bequest.study.store import Store
 # large files that the report shows something of; checkpoints are not among them
 READ = ("rows.parquet", "pixels.npy", "tokens.safetensors", "arrays.safetensors", "predictions.safetensors")
 LANGUAGE = "error is the share of tokens that were not the likeliest; the perplexity is exp(loss)"
-SHOWN_MISTAKES = 8  # pictures a group and target; two rows of four on a phone
 
 
 def gather(plan: Plan, store: Store) -> ReportInput:
@@ -65,7 +62,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         runs=_runs(plan, store),
         pictures=tuple(picture for packed in opened.values() for picture in _pictures(packed)),
         shuffled=tuple(_shuffled(plan, store)),
-        mistakes=tuple(_mistakes(plan, store, opened)),
+        predictions=tuple(_predicted(plan, store, opened)),
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
         repeat=(shlex.join(["bequest", "run", str(store.root / "study.yaml"), "--folder", str(store.root)]),),
         failures=failures(plan, store),
@@ -195,59 +192,17 @@ def _shuffled(plan: Plan, store: Store) -> Iterator[Picture]:
             yield Picture(f"{target}, {mode.replace('_', ' ')}", words, pixels)
 
 
-def _mistakes(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[MistakePicture]:
+def _predicted(plan: Plan, store: Store, opened: dict[str, Packed]) -> Iterator[Predicted]:
+    """What the runs said of the test examples, for each target whose mistakes were compared."""
     for (analysis, target), measured in plan.measured.items():
         door = plan.study.targets[target].data
-        if analysis != "mistakes" or door not in opened or opened[door].tokens or not store.has(measured):
+        if analysis != "mistakes" or door not in opened or not store.has(measured):
             continue
         steps = {name.split("/", 1)[1]: step for name, step in measured.inputs.items() if name != "images"}
         given = {name: open_predictions(store.open(step)) for name, step in steps.items() if store.has(step)}
         packed = opened[door]
-        if packed.multilabel:
-            yield from _label_mistakes(given, packed, target)
-            continue
-        shares = {name: made.outputs.softmax(1) for name, made in given.items() if not repeats_init(name)}
-        right = {name: share.argmax(1) == given[name].targets for name, share in shares.items()}
-        arms = {which: [r for name, r in right.items() if arm(name) == which] for which in ("finetune", "randinit")}
-        if not all(arms.values()):
-            continue
-        every = {which: torch.stack(answers).all(0) for which, answers in arms.items()}
-        none = {which: ~torch.stack(answers).any(0) for which, answers in arms.items()}
-        indices = chosen(packed, "test", {})
-        for better, worse in (("finetune", "randinit"), ("randinit", "finetune")):
-            group = f"every {worse} wrong, every {better} right"
-            for row in (every[better] & none[worse]).nonzero().flatten().tolist()[:SHOWN_MISTAKES]:
-                answers = []
-                for name, share in shares.items():
-                    confidence, answer = share[row].max(0)
-                    answers.append(Answer(name, packed.classes[int(answer)], float(confidence)))
-                index = int(indices[row])
-                truth = packed.classes[int(packed.targets[index])]
-                yield MistakePicture(group, packed.pixels[index], truth, tuple(answers), target)
-
-
-def _label_mistakes(given: dict[str, Predictions], packed: Packed, target: str) -> Iterator[MistakePicture]:
-    """Images with a label that all runs of one arm get wrong and all of the other right."""
-    chances = {name: made.outputs.sigmoid() for name, made in given.items() if not repeats_init(name)}
-    indices = chosen(packed, "test", {})
-    truth = packed.targets[indices]
-    right = {name: (chance > 0.5) == (truth == 1) for name, chance in chances.items()}
-    arms = {which: [r for name, r in right.items() if arm(name) == which] for which in ("finetune", "randinit")}
-    if not all(arms.values()):
-        return
-    known = ~truth.isnan()
-    for better, worse in (("finetune", "randinit"), ("randinit", "finetune")):
-        found = torch.stack(arms[better]).all(0) & ~torch.stack(arms[worse]).any(0) & known
-        for row, place in found.nonzero().tolist()[:SHOWN_MISTAKES]:
-            label = packed.classes[place]
-            answers = []
-            for name, chance in chances.items():
-                present = float(chance[row, place])
-                said = label if present > 0.5 else f"no {label}"
-                answers.append(Answer(name, said, max(present, 1 - present)))
-            shown = label if truth[row, place] == 1 else f"no {label}"
-            group = f"every {worse} wrong, every {better} right"
-            yield MistakePicture(group, packed.pixels[int(indices[row])], shown, tuple(answers), target)
+        if given and (packed.multilabel or packed.targets.ndim == 1):  # tokens of language have no classes to show
+            yield predicted(target, given, packed, chosen(packed, "test", {}).numpy())
 
 
 def failures(plan: Plan, store: Store) -> tuple[Failure, ...]:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bequest.report.contents import MistakePicture, Picture
+from bequest.report.contents import Picture
 
 LARGEST = 96  # pixels along the longer side
-MOST_MISTAKES = 60  # pictures of mistakes on a page
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,3 @@ def grid(pictures: Sequence[Picture]) -> Grid:
         row = cells.setdefault(picture.domain, {label: [] for label in labels})
         row[picture.label].append(address(picture.pixels))
     return Grid(labels, [(domain, list(row.values())) for domain, row in cells.items()])
-
-
-def mistake_groups(pictures: Sequence[MistakePicture]) -> list[tuple[str, list[tuple[MistakePicture, str]]]]:
-    """Give each group with its pictures and their addresses, fairly cut to `MOST_MISTAKES` in all."""
-    groups: dict[str, list[MistakePicture]] = {}
-    for picture in pictures:
-        heading = f"{picture.target}: {picture.group}" if picture.target else picture.group
-        groups.setdefault(heading, []).append(picture)
-    each = max(1, MOST_MISTAKES // max(1, len(groups)))
-    return [(name, [(one, address(one.pixels)) for one in found[:each]]) for name, found in groups.items()]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bequest.report.beside import beside
+from bequest.report.export import KINDS, Kind, export
+from bequest.report.figures import PDFS
 from bequest.report.gathering import READ, failures, gather, results
 from bequest.report.headline import headlines
 from bequest.report.page import write_report
@@ -30,7 +33,7 @@ from bequest.study.visible import one_line, visible
 from bequest.training.event_files import kinds
 
 Engine = Literal["local", "ray"]
-REPORT_VERSION = 3  # raised when the page changes, so that old reports are written again
+REPORT_VERSION = 4  # raised when the page changes, so that old reports are written again
 
 
 def carry_out(
@@ -130,9 +133,46 @@ def write_again(place: Path) -> None:
     """Write the report of a study from what is there, complete or not."""
     made, store = _open(place)
     with told(store.root):
-        write_report(gather(made, store), store.root / "report.html")
+        write_report(gather(made, store), store.root / "report.html", pdfs=PDFS)
     said = one_line(f"report: {store.root / 'report.html'}")
     Console(emoji=False).print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+def write_beside(place: Path, other: Path) -> None:
+    """Write one report of two studies, target beside target, into the folder of the first."""
+    (made, store), (second, beside_store) = _open(place), _open(other)
+    path = store.root / f"beside-{other.resolve().name}.html"
+    names = (place.resolve().name, other.resolve().name)
+    both = beside(gather(made, store), gather(second, beside_store), names)
+    with told(store.root):
+        write_report(both, path, pdfs=PDFS)
+    Console(emoji=False).print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def export_results(place: Path, to: str, folder: Path | None) -> int:
+    """Write the results of a study as files and print their names.
+
+    Args:
+        place: folder of the study.
+        to: `parquet`, `csv`, `latex` or `pdf`.
+        folder: where the files go; `export/TO` within the study's if None.
+
+    Returns:
+        The number of files that could not be made.
+
+    Raises:
+        ValueError: if there is no such kind, or nothing to export.
+    """
+    if to not in KINDS:
+        raise ValueError(f"--to {to}: a study can be exported to {', '.join(KINDS)}")
+    made, store = _open(place)
+    console, target = Console(emoji=False), folder or place / "export" / to
+    with told(target):
+        written, failed = export(gather(made, store), target, cast(Kind, to))
+    for name, why in failed.items():
+        console.print(f"failed: {name}: {why}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{len(written)} files in {target}", markup=False, highlight=False, soft_wrap=True)
+    return len(failed)
 
 
 def _open(place: Path) -> tuple[Plan, Store]:
@@ -168,7 +208,7 @@ def _discard_damaged(made: Plan, last: Step, store: Store, console: Console) -> 
 
 def _writer(made: Plan, store: Store) -> Any:
     def write(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
-        write_report(gather(made, store), folder / "report.html")
+        write_report(gather(made, store), folder / "report.html", pdfs=PDFS)
 
     return write
 

@@ -73,5 +73,8 @@ def tally(slots: Sequence[Slot]) -> str:
         words[slot.word] = words.get(slot.word, 0) + 1
     plural = {"holds": "hold", "holds under conditions": "hold under conditions", "does not hold": "do not hold"}
     order = [*plural, "inconclusive", *(word for word in words if word not in plural and word != "inconclusive")]
-    texts = [f"{words[word]} {plural.get(word, word) if words[word] > 1 else word}" for word in order if word in words]
+    texts = []
+    for word in (one for one in order if one in words):
+        verb = "" if word in plural or word == "failed" else "are " if words[word] > 1 else "is "
+        texts.append(f"{words[word]} {verb}{plural.get(word, word) if words[word] > 1 else word}")
     return f"Of the {len(slots)} claims, {', '.join(texts[:-1])}{' and ' if len(texts) > 1 else ''}{texts[-1]}."

@@ -69,7 +69,7 @@ def test_the_shares_of_its_example_have_known_answers(overconfidence):
     gap, error = scores(torch.tensor([[9.0, -9.0], [0.1, 0.0]]), torch.tensor([0, 1]), 10)
     assert error >= abs(gap)  # errors of both signs in two bins do not cancel
     assert error == pytest.approx(
-        (1 - torch.sigmoid(torch.tensor(18.0)) + torch.sigmoid(torch.tensor(0.1))) / 2, abs=1e-6
+        float(1 - torch.sigmoid(torch.tensor(18.0)) + torch.sigmoid(torch.tensor(0.1))) / 2, abs=1e-6
     )
 
 

@@ -177,6 +177,7 @@ def details(pace: float, devices: int) -> None:
     for first in ("plan", "longest"):
         laid = lay(asked, pace=pace, devices=devices, first=first)
         print(f"{first} first, {devices} devices at {pace:g} images a second: {laid}")
+    sys.stdout.flush()
     for count in (1, 10, 100, 300, 1000):
         laid = lay(asked, pace=pace, devices=count)
         print(f"{count:>5} devices: {laid.length / 3600:>9,.0f} hours, busy {laid.busy:.1%}, the last: {laid.last}")

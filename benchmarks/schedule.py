@@ -142,9 +142,9 @@ def lay(asked: Asked, *, pace: float = PACE, devices: int = DEVICES, first: str 
     return Laid(laid.work, longest, max(laid.work / devices, longest), laid.length, laid.busy, last, took)
 
 
-def many():
+def many(replicas: int = REPLICAS):
     """The studies of about 10,000 trainings."""
-    return [study(network, source, REPLICAS) for network in NETWORKS for source in SOURCES]
+    return [study(network, source, replicas) for network in NETWORKS for source in SOURCES]
 
 
 def measure(quick: bool) -> list[Row]:
@@ -165,9 +165,9 @@ def measure(quick: bool) -> list[Row]:
     return rows
 
 
-def details(pace: float, devices: int) -> None:
+def details(pace: float, devices: int, replicas: int) -> None:
     """Print the figures of docs/scale.md."""
-    asked = ask(many())
+    asked = ask(many(replicas))
     print(f"{asked.trainings:,} trainings in {len(asked.steps):,} steps, planned in {asked.planning_s:.1f} s")
     print(f"{asked.learned:,.0f} images learned from, {asked.kept / 1e12:.2f} TB kept")
     sums: dict[str, float] = {}
@@ -177,17 +177,18 @@ def details(pace: float, devices: int) -> None:
     for first in ("plan", "longest"):
         laid = lay(asked, pace=pace, devices=devices, first=first)
         print(f"{first} first, {devices} devices at {pace:g} images a second: {laid}")
+    sys.stdout.flush()
     for count in (1, 10, 100, 300, 1000):
         laid = lay(asked, pace=pace, devices=count)
         print(f"{count:>5} devices: {laid.length / 3600:>9,.0f} hours, busy {laid.busy:.1%}, the last: {laid.last}")
-    for replicas in (3, 6, 12, 24):
-        one = ask([study("resnet50", "real", replicas)])
+    for repeats in (3, 6, 12, 24):
+        one = ask([study("resnet50", "real", repeats)])
         hours = {"train": 0.0, "barrier": 0.0, "criticality": 0.0, "all": 0.0}
         for step in one.steps:
             for name in {step.function, "all"} & hours.keys():
                 hours[name] += step.cost / pace / 3600
         shown = ", ".join(f"{name} {value:,.1f}" for name, value in hours.items())
-        print(f"{replicas:>3} replicas: {one.trainings:,} trainings; device-hours: {shown}; {one.planning_s:.1f} s")
+        print(f"{repeats:>3} replicas: {one.trainings:,} trainings; device-hours: {shown}; {one.planning_s:.1f} s")
 
 
 if __name__ == "__main__":
@@ -196,10 +197,11 @@ if __name__ == "__main__":
         parser.add_argument("--details", action="store_true")
         parser.add_argument("--pace", type=float, default=PACE)
         parser.add_argument("--devices", type=int, default=DEVICES)
+        parser.add_argument("--replicas", type=int, default=REPLICAS)
         parser.add_argument("--cpu", action="store_true", help="CPU seconds of this process: for a busy machine")
         options = parser.parse_args()
         if options.cpu:
             race.clock = time.process_time
-        details(options.pace, options.devices)
+        details(options.pace, options.devices, options.replicas)
     else:
         alone(measure)

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -71,12 +71,12 @@ class Source:
     files: tuple[Path, ...] = ()
     recipe: str = ""
 
-    @property
+    @cached_property  # asked for each of ten thousand runs, of a hundred thousand records
     def multilabel(self) -> bool:
         """Whether an image may have several labels, or none."""
         return any(isinstance(record.target, tuple) for record in self.records)
 
-    @property
+    @cached_property
     def texts(self) -> bool:
         """Whether the records are texts, not images."""
         return any(record.text is not None for record in self.records)

@@ -1,6 +1,6 @@
 """**Are two models in one basin?** The error on the straight line between their weights.
 
-The thin curve has BatchNorm's statistics interpolated instead of measured: much of its hump is an artefact.
+The thin curve has BatchNorm's statistics interpolated instead of measured: where it differs, it is an artefact.
 """
 
 from digit_networks import last, model, splits

@@ -1,6 +1,6 @@
 """**Which modules have to be what they became?** Each alone is put back to its start; its move beside it.
 
-The head of `finetune/0` was new, and could as well stay random: the modules below it have adapted to it.
+The head of `finetune/0` was drawn anew, so what it costs to put it back says nothing of P.
 """
 
 from digit_networks import last, model, modules, splits, start

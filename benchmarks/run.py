@@ -34,6 +34,7 @@ JOBS = (
     "overhead",
     "demo_study",
     "paper_study",
+    "schedule",
 )
 PATIENCE = 900  # seconds a benchmark may take; the whole should take less than twenty minutes
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from bequest.study.provenance import provenance
+from bequest.study.pulse import pulse
 from bequest.study.step import Context, Function, Step
 from bequest.study.store import FULL, Artefact, Store, StoreError, told
 
@@ -189,7 +190,7 @@ def _outdated(step: Step, store: Store) -> bool:
 def _carry_out(step: Step, function: Function, inputs: Mapping[str, Artefact], store: Store, context: Context) -> None:
     began = time.perf_counter()
     scratch = store.scratch(step)
-    with told(store.root, FULL):
-        function.run(scratch, {**step.arguments, **step.places}, inputs, context)
+    with told(store.root, FULL), pulse(scratch, context.device, context.tell) as tell:
+        function.run(scratch, {**step.arguments, **step.places}, inputs, context.of(step, tell))
     missing = sorted(step.inputs.keys() - inputs.keys())
     store.publish(step, provenance(context.device, time.perf_counter() - began) | {"inputs_that_failed": missing})

@@ -58,9 +58,9 @@ def carry_out(
     if address is not None and engine != "ray":
         raise ValueError("--address names a Ray cluster; add --engine ray")
     console = Console(emoji=False)
+    named = device if engine == "ray" else device_named(device)  # Ray gives a step its device
     folder = folder.absolute() if engine == "ray" else folder  # other processes run elsewhere
-    where = device if engine == "ray" else device_named(device)
-    context = Context(device=where, workers=workers, events=_events(study, folder))
+    context = Context(device=named, workers=workers, events=_events(study, folder))
     made = plan(study)  # before anything is written: bad input leaves nothing behind
     store = Store(folder)
     last = _report_step(made)

@@ -152,8 +152,8 @@ class _Driver:
                 raise ValueError(f"no machine has what resources.{function.kind} asks for: {lacking}")
             self.tasks[function.kind] = ray.remote(max_retries=0, **asked)(perform)
         device = "cuda" if asked["num_gpus"] else "cpu"
-        threads, workers = int(asked["num_cpus"]), self.context.workers
-        sent = (step.alone(), function, self.store.root, machines.sign, device, threads, workers)
+        context = Context(device, self.context.workers, events=self.context.events)
+        sent = (step.alone(), function, self.store.root, machines.sign, context, int(asked["num_cpus"]))
         self.running[self.tasks[function.kind].remote(*sent)] = step
 
     def _wait(self) -> None:
@@ -239,7 +239,7 @@ class _Driver:
             self.watcher.says(f"running: {', '.join(shares) or 'nothing'}{more}; {waiting}")
 
 
-def perform(step: Step, function: Function, root: Path, sign: Path, device: str, threads: int, workers: int) -> Answer:
+def perform(step: Step, function: Function, root: Path, sign: Path, context: Context, threads: int) -> Answer:
     """Carry out a step on the machine that Ray chose for it.
 
     Args:
@@ -247,9 +247,8 @@ def perform(step: Step, function: Function, root: Path, sign: Path, device: str,
         function: what its name stands for.
         root: the folder of the store.
         sign: the driver's file in it.
-        device: where tensors live.
+        context: what it may use.
         threads: threads of torch and OpenMP.
-        workers: threads that read and draw images.
 
     Returns:
         How it ended.
@@ -267,7 +266,7 @@ def perform(step: Step, function: Function, root: Path, sign: Path, device: str,
         inputs = inputs_of(step, store)
         if not enough(step, inputs):
             return Answer(Ended("left out"))
-        return Answer(attempt(step, function, inputs, store, Context(device, workers), _quiet))
+        return Answer(attempt(step, function, inputs, store, context, _quiet))
     except StoreError as error:
         return Answer(None, "store", message=str(error))
 

@@ -34,6 +34,7 @@ JOBS = (
     "demo_study",
     "paper_study",
     "report_size",
+    "schedule",
 )
 PATIENCE = 900  # seconds a benchmark may take; the whole should take less than twenty minutes
 

@@ -116,7 +116,7 @@ def render(report: ReportInput, *, pdfs: bool = False) -> str:
         "files": saved,
         "file_json": script_json(saved),
         "dropped": dropped,
-        "predictions": script_json(page_data(report.predictions)) if report.predictions else "",
+        "predictions": script_json(visible_values(page_data(report.predictions))) if report.predictions else "",
         "contents": contents,
         "ids": {"verdicts", "advices", *(key for key, _ in contents)},
         "sections": parts,

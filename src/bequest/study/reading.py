@@ -94,6 +94,8 @@ def dump(study: Study) -> str:
             content["source"] = {"weights": str(study.source.weights)}
     elif any(study.arms.learning_rates.values()):
         del content["arms"]["recipe"]["learning_rate"]  # the sweep gives it, and a study that names both is refused
+    if not study.tensorboard:
+        del content["tensorboard"]
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

@@ -33,6 +33,7 @@ JOBS = (
     "matching",
     "demo_study",
     "paper_study",
+    "schedule",
 )
 PATIENCE = 900  # seconds a benchmark may take; the whole should take less than twenty minutes
 

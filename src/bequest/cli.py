@@ -1,8 +1,8 @@
 """What can be asked from the command line?
 
-`bequest demo` and `bequest run` carry out a study, `compare` one of checkpoints that are there already; `status`,
-`show` and `report` look at one. Heavy libraries are imported inside the commands, so that `bequest --help` answers at
-once.
+`bequest demo` and `bequest run` carry out a study, `compare` one of checkpoints that are there already; `plan` says
+before what a study takes; `status`, `show` and `report` look at one; `clean` removes what none needs any more. Heavy
+libraries are imported inside the commands, so that `bequest --help` answers at once.
 """
 
 from __future__ import annotations
@@ -117,12 +117,56 @@ def compare(
 
 
 @app.command()
-def status(place: Place, debug: Debug = False) -> None:
-    """List the steps of a study: done, failed, or still to do."""
+def status(
+    place: Place,
+    watching: Annotated[bool, typer.Option("--watch", help="Go on until the run ends, or Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    debug: Debug = False,
+) -> None:
+    """Show how far a study is, from its folder alone: also while it runs, from another terminal or machine."""
     with _plainly(debug):
-        from bequest.report.session import print_status
+        from bequest.report.status import print_standing, watch
 
-        print_status(place)
+        if watching:
+            watch(place, every)
+        else:
+            print_standing(place)
+
+
+@app.command()
+def clean(
+    folder: Annotated[Path, typer.Argument(help="The folder of a study, or of several.")] = Path("studies"),
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Remove the results that no study in the folder refers to, after showing what and how much."""
+    with _plainly(debug):
+        from bequest.report.cleaning import clean_up
+
+        agreed = None if dry_run else (lambda text: True) if yes else typer.confirm
+        clean_up(folder, agreed)
+
+
+@app.command("plan")
+def plan_(
+    study: Annotated[Path, typer.Argument(help="A study file (YAML).")],
+    changes: Changes = None,
+    folder: Folder = None,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="How many devices would work at a time.")] = 1,
+    calibrate: Annotated[bool, typer.Option(help="Time the network for a few seconds, to estimate hours.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Say what a study would take before anything runs: steps, trainings, images, bytes, hours."""
+    with _plainly(debug):
+        from bequest.study.reading import read_study
+
+        asked = read_study(study, changes or [])
+
+        from bequest.report.estimate import print_estimate
+
+        print_estimate(asked, folder or Path("studies") / asked.name, device, devices=devices, calibrate=calibrate)
 
 
 @app.command()

@@ -40,7 +40,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
     Returns:
         The contents of the report.
     """
-    study = plan.study
+    study = plan.study.model_copy(update={"tensorboard": False})  # no result depends on it, nor does the page
     opened = {door: open_packed(store.open(step).folder) for door, step in plan.domains.items() if store.has(step)}
     source = None
     if study.source is not None:

@@ -18,11 +18,14 @@ from bequest.report.verdicts import slots
 from bequest.study.engines.local import run
 from bequest.study.functions import FUNCTIONS
 from bequest.study.plan import Plan, plan
+from bequest.study.planned import write_plan
 from bequest.study.progress import progress
+from bequest.study.pulse import pulse
 from bequest.study.reading import dump, read_study
 from bequest.study.spec import Study
 from bequest.study.step import Context, Function, Step
 from bequest.study.store import Artefact, Store, told, write_whole
+from bequest.training.event_files import kinds
 
 REPORT_VERSION = 3  # raised when the page changes, so that old reports are written again
 
@@ -40,13 +43,14 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
         The number of steps that failed or were left out.
     """
     console = Console(emoji=False)
-    context = Context(device=_device(device), workers=workers)
+    context = Context(device=device_named(device), workers=workers, events=_events(study, folder))
     made = plan(study)  # before anything is written: bad input leaves nothing behind
     store = Store(folder)
     last = _report_step(made)
     steps = made.steps(last)
-    with store.only_driver():
+    with store.only_driver(), pulse(folder, context.device, lambda share: None):
         write_whole(folder / "study.yaml", dump(study))
+        write_plan(folder, study.name, steps)
         functions = FUNCTIONS | {"report": Function(_writer(made, store), REPORT_VERSION, tolerant=("",))}
         to_do = [step for step in steps if not store.has(step)]
         with progress(console, to_do) as watcher:
@@ -68,20 +72,16 @@ def carry_out(study: Study, folder: Path, device: str, workers: int) -> int:
     return len(outcome.failed) + len(outcome.left_out)
 
 
-def print_status(place: Path) -> None:
-    """Print the steps of a study with their state."""
-    made, store = _open(place)
-    table = Table("step", "state", "seconds", box=None)
-    for step in made.steps(_report_step(made)):
-        state, seconds = "to do", ""
-        if store.has(step):
-            state, seconds = "done", f"{store.open(step).json('provenance')['seconds']:.1f}"
-        elif failure := store.failure(step):
-            state = f"failed: {failure['message']}"
-        elif (store.root / "partial" / step.key).is_dir():
-            state = "begun"
-        table.add_row(step.label, state, seconds)
-    Console(emoji=False).print(table)
+def steps_of(place: Path) -> list[Step]:
+    """Plan the study in a folder again and give its steps, the report's included."""
+    made, _ = _open(place)
+    return made.steps(_report_step(made))
+
+
+def whole_plan(study: Study) -> tuple[Plan, list[Step]]:
+    """Give the plan of a study and all its steps, the report's included; nothing is written."""
+    made = plan(study)
+    return made, made.steps(_report_step(made))
 
 
 def print_results(place: Path) -> None:
@@ -125,7 +125,7 @@ def _report_step(made: Plan) -> Step:
     inputs |= {f"choice/{target}/{arm}": step for (target, arm), step in made.choices.items()}
     inputs |= {f"domain/{door}": step for door, step in made.domains.items()}
     inputs |= {"pretrained": made.pretrained} if made.pretrained else {}
-    arguments = {"study": made.study.model_dump(mode="json")}
+    arguments = {"study": made.study.model_dump(mode="json", exclude={"tensorboard"})}
     return Step("report", REPORT_VERSION, arguments, inputs, label="write the report", tolerant=("",))
 
 
@@ -143,7 +143,16 @@ def _put_in_place(artefact: Artefact, folder: Path) -> None:
         write_whole(place, text)
 
 
-def _device(asked: str) -> str:
+def _events(study: Study, folder: Path) -> Path | None:
+    """Where event files go, if they are asked for and can be written."""
+    if not study.tensorboard:
+        return None
+    kinds()
+    return folder / "tensorboard"
+
+
+def device_named(asked: str) -> str:
+    """Give the device that `auto`, `cpu`, `cuda` or `cuda:1` stands for; ValueError if this machine has none."""
     import torch
 
     if asked == "auto":

@@ -16,6 +16,7 @@ def make(
     label: str,
     cost: float,
     places: Mapping[str, str] | None = None,
+    learned: float = 0.0,
 ) -> Step:
     """Make a step of one of the study's functions.
 
@@ -26,12 +27,13 @@ def make(
         label: what people see.
         cost: images through the network; three for one that is learned from.
         places: where things are; no part of the step's key.
+        learned: images that are learned from, each three of the cost.
 
     Returns:
         The step, with the function's version.
     """
     known = FUNCTIONS[function]
-    return Step(function, known.version, arguments, inputs, places or {}, label, cost, known.tolerant)
+    return Step(function, known.version, arguments, inputs, places or {}, label, cost, known.tolerant, learned)
 
 
 def in_order(ends: Iterable[Step]) -> list[Step]:

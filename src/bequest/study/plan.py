@@ -33,6 +33,7 @@ class Plan:
         further: the runs on shuffled images and from earlier checkpoints, by target.
         measured: the step of each analysis, by analysis and target.
         tasks: the name of the task of each target.
+        classes: how many classes each domain has, by the name of its door.
     """
 
     study: Study
@@ -44,6 +45,7 @@ class Plan:
     further: Mapping[str, tuple[Cell, ...]]
     measured: Mapping[tuple[str, str], Step]
     tasks: Mapping[str, str]
+    classes: Mapping[str, int]
 
     def steps(self, *ends: Step) -> list[Step]:
         """Give all steps, each once, each after its inputs; `ends` are further steps that need some of them."""
@@ -84,4 +86,5 @@ def plan(study: Study) -> Plan:
             measured[analysis, name] = measure(trainings, name, analysis, options, runs[name], cells)
     found = trainings.choices, trainings.sweeps
     tasks = {name: task_for(trainings.opened[target.data]) for name, target in study.targets.items()}
-    return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured, tasks)
+    classes = {door: len(domain.classes) for door, domain in trainings.opened.items()}
+    return Plan(study, trainings.domains, trainings.pretrained, *found, runs, further, measured, tasks, classes)

@@ -99,6 +99,8 @@ def dump(study: Study) -> str:
         fields = type(options).model_fields.items()
         said = [key for key, field in fields if field.default is not None and getattr(options, key) is None]
         content["analyses"][name] |= dict.fromkeys(said)
+    if not study.tensorboard:
+        del content["tensorboard"]
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

@@ -131,6 +131,8 @@ class Study(Part):
     """Files of weights that are there already, by name: they are compared, and no arm is trained."""
     trust_pickle: bool = False
     """Run what pickled files of weights want to run. Only for files that you made."""
+    tensorboard: bool = False
+    """Also write TensorBoard's event files, into `tensorboard/` of the study's folder."""
     left_out: dict[str, str] = Field(default_factory=dict)
     """What is not measured, and why; the report says so. Written by `bequest compare`."""
     targets: dict[Name, Target] = Field(min_length=1)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,19 @@ class Context:
         device: where tensors live: `cpu`, `cuda`, `cuda:1`.
         workers: threads for reading and drawing images.
         tell: takes the share of the step that is done, 0..1.
+        events: the folder for TensorBoard's event files: of all steps, and in the context of one step its own.
     """
 
     device: str = "cpu"
     workers: int = 2
     tell: Callable[[float], None] = lambda share: None
+    events: Path | None = None
+
+    def of(self, step: Step, tell: Callable[[float], None]) -> Context:
+        """Give the context of one step: told by `tell`, with a folder for event files whose name can be read."""
+        plain = re.sub(r"[^A-Za-z0-9._-]+", " ", step.label).strip(" .")[:80]
+        events = self.events and self.events / f"{plain} {step.key[-8:]}"
+        return replace(self, tell=tell, events=events)
 
 
 Run = Callable[[Path, Mapping[str, Any], Mapping[str, "Artefact"], Context], None]
@@ -64,7 +73,8 @@ class Step:
         places: further arguments that say where things are; the function gets them, the key does not.
         inputs: the steps whose results it reads, by the name under which it reads them.
         label: what people see; not part of the key.
-        cost: expected work in images through the network and back; for the estimate of the time left.
+        cost: expected work in images through the network; for the estimate of the time left.
+        learned: images that are learned from; each is three of the cost.
         tolerant: see `Function`.
     """
 
@@ -76,6 +86,7 @@ class Step:
     label: str = ""
     cost: float = 1.0
     tolerant: tuple[str, ...] = ()
+    learned: float = 0.0
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ shuffle of `block_shuffle` are those of the arms where the recipe is theirs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from bequest.weights.soundness import check_finite
 
 LEAST_TEST = 4  # the unbiased estimate of similarity needs four images
 PROBE_SHARE = 0.6  # a frozen network is run forwards alone
+IMAGES_OF_COST, TEXTS_OF_COST = 10, 100  # that are read for the cost of one image through a network
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Trainings:
     pretrained: Step | None = field(init=False)
     choices: dict[tuple[str, str], Step] = field(default_factory=dict)
     sweeps: dict[tuple[str, str], dict[str, Step]] = field(default_factory=dict)
+    _counts: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Open the data and look for what cannot be done, before anything runs."""
@@ -128,7 +131,9 @@ class Trainings:
 
     def count(self, door: str, split: str, shots: int | None = None) -> int:
         """Count the images of a split; of train only the shots."""
-        there = sum(record.split == split for record in self.opened[door].records)
+        if door not in self._counts:  # there may be a million records and ten thousand runs
+            self._counts[door] = Counter(record.split for record in self.opened[door].records)
+        there = self._counts[door][split]
         return there if shots is None or split != "train" else min(there, shots * len(self.opened[door].classes))
 
     def runs(self, name: str) -> dict[str, Step]:
@@ -207,12 +212,12 @@ class Trainings:
             tokenizer(self.study.model)  # a model without one is found here
             arguments["tokenizer"] = [file_hash(file) for file in tokenizer_files(self.study.model)]
             places["model"] = self.study.model
-            return make("texts", arguments, {}, f"tokenise {domain.name}", len(domain.records) / 100, places)
+            return make("texts", arguments, {}, f"tokenise {domain.name}", len(domain.records) / TEXTS_OF_COST, places)
         arguments["size"] = self.study.size
         # what is not said does not enter the key, so that what was drawn before is found
         arguments |= {"interpolation": self.study.interpolation} if self.study.interpolation != "lanczos" else {}
         arguments |= {"crop": self.study.crop} if self.study.crop != 1 else {}
-        return make("images", arguments, {}, f"draw {domain.name}", len(domain.records) / 10, places)
+        return make("images", arguments, {}, f"draw {domain.name}", len(domain.records) / IMAGES_OF_COST, places)
 
     def _pretrain(self) -> Step | None:
         source, seed = self.study.source, self.study.seed
@@ -228,9 +233,10 @@ class Trainings:
         arguments |= {"init_seed": fold(seed, "P", "init"), "order_seed": fold(seed, "P", "order")}
         arguments["recipe"] = _dumped(source.recipe, sweep=False)
         inputs = {f"images/{number}": self.domains[door] for number, door in enumerate(source.data)}
-        cost = sum(self._cost(door, None, source.recipe, "P") for door in source.data)
+        parts = [self._cost(door, None, source.recipe, "P") for door in source.data]
+        cost, learned = sum(part[0] for part in parts), sum(part[1] for part in parts)
         label = f"pre-train on {' and '.join(self.opened[door].name for door in source.data)}"
-        return make("train", arguments, inputs, label, cost)
+        return make("train", arguments, inputs, label, cost, learned=learned)
 
     def _read(self, name: str, given: str, path: Path) -> Step:
         target = self.study.targets[name]
@@ -274,8 +280,8 @@ class Trainings:
             arguments["shuffle"] = dict(kind.shuffle)
         if kind.keep:
             arguments["checkpoint_epochs"] = kind.keep if isinstance(kind.keep, str) else list(kind.keep)
-        cost = self._cost(target.data, target.shots, kind.recipe, kind.arm)
-        return make("train", arguments, inputs, f"{name}: {kind.what}", cost)
+        cost, learned = self._cost(target.data, target.shots, kind.recipe, kind.arm)
+        return make("train", arguments, inputs, f"{name}: {kind.what}", cost, learned=learned)
 
     def _sweep(self, name: str, what: str, kind: _Kind, rates: Sequence[float]) -> Step:
         # seeds of its own: a replica that was also chosen by its validation error would look better than the others
@@ -296,11 +302,12 @@ class Trainings:
         rates = dict(self.study.arms.learning_rates).get(kind.arm, ())
         return self.choices.get((name, what)) or (self._sweep(name, what, kind, rates) if rates else None)
 
-    def _cost(self, door: str, shots: int | None, recipe: Recipe, arm: str) -> float:
-        """Images through the network: three passes to learn from one, one to measure it."""
+    def _cost(self, door: str, shots: int | None, recipe: Recipe, arm: str) -> tuple[float, float]:
+        """Images through the network (three passes to learn from one, one to measure it), and those learned from."""
         training, watched = self.count(door, "train", shots), self.count(door, "validation")
-        learned = 3 * training * (PROBE_SHARE if arm == "probe" else 1)
-        return recipe.epochs * (learned + (training + watched) / recipe.evaluate_every) + self.count(door, "test")
+        learned = recipe.epochs * training * (PROBE_SHARE if arm == "probe" else 1)
+        measured = recipe.epochs * (training + watched) / recipe.evaluate_every + self.count(door, "test")
+        return 3 * learned + measured, learned
 
     def _check_shots(self, name: str, target: Target) -> None:
         domain = self.opened[target.data]
@@ -311,12 +318,14 @@ class Trainings:
                 f"targets.{name}.shots is {target.shots}, but shots are examples of one class each, and those of "
                 f"{target.data} {what}; leave shots out"
             )
+        if target.shots is None:
+            return
+        there = Counter(record.target for record in domain.records if record.split == "train")
         for number, shown in enumerate(domain.classes):
-            there = sum(record.split == "train" and record.target == number for record in domain.records)
-            if target.shots is not None and there < target.shots:
+            if there[number] < target.shots:
                 raise ValueError(
-                    f"targets.{name}.shots is {target.shots}, but class {shown!r} of {target.data} has {there} "
-                    f"training images; ask for at most {there}"
+                    f"targets.{name}.shots is {target.shots}, but class {shown!r} of {target.data} has {there[number]} "
+                    f"training images; ask for at most {there[number]}"
                 )
 
     def _check_probe(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,7 @@ def train(
     keep: Callable[[str, Weights], None],
     state: Path | None = None,
     on_epoch: Callable[[int], None] | None = None,
+    on_measured: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
 ) -> Trajectory:
     """Train a model in place.
 
@@ -88,6 +90,8 @@ def train(
         keep: is given each checkpoint's name and weights (on the CPU) as soon as it is there.
         state: a file to go on from if it is there, written after each epoch; None for short trainings.
         on_epoch: is told each epoch that is done.
+        on_measured: is given all metrics so far, at the start and whenever there are new ones: of a training that goes
+            on, those that it goes on from.
 
     Returns:
         The metrics; checkpoints have gone to `keep`.
@@ -120,7 +124,11 @@ def train(
             progress.rows.append(row | {"learning_rate": rate})
             if split == "validation" and epoch > 0 and (error, loss) < progress.best_score:
                 progress.best_score, progress.best = (error, loss), snapshot(model)
+        if on_measured:
+            on_measured(progress.rows)
 
+    if on_measured:
+        on_measured(progress.rows)
     if done is None:
         keep("step-0", snapshot(model))
         record(watch, 0, 0.0)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from bequest.study.provenance import provenance
+from bequest.study.pulse import pulse
 from bequest.study.step import Context, Function, Step
 from bequest.study.store import FULL, Artefact, Store, StoreError, told
 
@@ -153,7 +154,7 @@ def _carry_out(
 ) -> None:
     began = time.perf_counter()
     scratch = store.scratch(step)
-    with told(store.root, FULL):
-        function.run(scratch, {**step.arguments, **step.places}, inputs, replace(context, tell=watcher.goes_on))
+    with told(store.root, FULL), pulse(scratch, context.device, watcher.goes_on) as tell:
+        function.run(scratch, {**step.arguments, **step.places}, inputs, context.of(step, tell))
     missing = sorted(step.inputs.keys() - inputs.keys())
     store.publish(step, provenance(context.device, time.perf_counter() - began) | {"inputs_that_failed": missing})

@@ -20,7 +20,9 @@ from bequest.models.opening import open_model
 from bequest.study.functions.images import joined, packed_inputs, seen_batches, shuffle_of, task_of
 from bequest.study.step import Context
 from bequest.study.store import Artefact
+from bequest.training.event_files import EventFiles
 from bequest.training.loop import Examples, train
+from bequest.training.metrics_log import Log, MetricsFile, Told
 from bequest.training.recipe import Recipe
 from bequest.training.seeds import generator
 from bequest.training.trajectory import Trajectory, doubling_epochs, metrics_table
@@ -126,8 +128,8 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
     """Train one run: a pre-training or a replica of an arm.
 
     Args:
-        folder: gets `rows.parquet` (metrics), `checkpoints/*.safetensors` and `run.json`; a state to go on from lies
-            there while the step is not done.
+        folder: gets `rows.parquet` (metrics), the same as `metrics.jsonl` while it trains, `checkpoints/*.safetensors`
+            and `run.json`; a state to go on from lies there while the step is not done.
         arguments: see `study.plan`.
         inputs: `images` or `images/…`; for all arms but randinit `pretrained`; with a sweep `choice`.
         context: device, progress.
@@ -144,6 +146,8 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
     examples = Examples(images, targets, len(classes), mean, std)
     model = starting_model(arguments, inputs, len(classes)).to(context.device)
     shuffle = shuffle_of(arguments)
+    logs: list[Log] = [MetricsFile(folder / "metrics.jsonl")]
+    logs += [EventFiles(context.events)] if context.events else []
     trajectory = train(
         model,
         examples,
@@ -152,12 +156,13 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
         task=task_of(arguments),
         watch={split: _chain(domains, split, arguments) for split in ("train", "validation")},
         finally_watch={"test": _chain(domains, "test", arguments)},
-        checkpoint_epochs=_kept(arguments, recipe),
+        checkpoint_epochs=kept_epochs(arguments, recipe.epochs),
         learns=(head_name(model),) if arguments["arm"] == "probe" else ("",),
         see=None if shuffle is None else lambda batch, places: shuffle(batch, "train", places),
         keep=lambda name, weights: write_weights(weights, checkpoints / f"{name}.safetensors"),
         state=folder / "state.safetensors",
         on_epoch=lambda epoch: context.tell(epoch / recipe.epochs),
+        on_measured=Told(logs),
     )
     trajectory.metrics.write_parquet(folder / "rows.parquet")
     run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(classes), "images": len(targets)}
@@ -191,10 +196,10 @@ def starting_model(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact],
     return model
 
 
-def _kept(arguments: Mapping[str, Any], recipe: Recipe) -> tuple[int, ...]:
-    """After which epochs weights are kept."""
+def kept_epochs(arguments: Mapping[str, Any], epochs: int) -> tuple[int, ...]:
+    """Give the epochs after which weights are kept, besides start, best and last, of all `epochs`."""
     asked = arguments.get("checkpoint_epochs", "doubling" if arguments["arm"] == "P" else ())
-    return doubling_epochs(recipe.epochs) if asked == "doubling" else tuple(asked)
+    return doubling_epochs(epochs) if asked == "doubling" else tuple(asked)
 
 
 def choose(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:

@@ -31,9 +31,10 @@ def _command(name: str, function: Callable[..., Any]) -> str:
             lines.append(f"`{key.upper()}`\n: {told.help}")
         else:
             option = next(iter(told.param_decls or ()), f"--{key.replace('_', '-')}")
+            option += f"`, `--no-{option.removeprefix('--')}" * (parameter.default is True)  # it can be taken back
             value = "" if kinds == [bool] else f" {VALUES.get(kinds[0], 'TEXT')}"
             default = parameter.default
-            shown = f" Default: `{default}`." if default not in (None, False, parameter.empty) else ""
+            shown = f" Default: `{default}`." if default not in (None, False, True, parameter.empty) else ""
             about = told.help if told.help.endswith((".", "…")) else f"{told.help}."
             lines.append(f"`{option}{value}`\n: {about}{shown}")
     usage = " ".join([f"bequest {name}", "[OPTIONS]", *arguments])

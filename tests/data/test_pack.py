@@ -73,7 +73,7 @@ def test_packing_again_leaves_no_index_while_it_is_unfinished(tmp_path: Path) ->
     def broken(size: int) -> np.ndarray:
         raise ValueError("r9 is broken")
 
-    records = (*tiny().records, Record("r9", "g9", 0, broken, "train"))
+    records = (*tiny().records, *(Record(name, name, 0, broken, "train") for name in ("r8", "r9")))
     with pytest.raises(ValueError, match="r9 is broken"):
         pack(Source("tiny", ("even", "odd"), records, ""), tmp_path, size=4)
     with pytest.raises(FileNotFoundError, match=r"index\.json is missing; pack it again"):
@@ -145,7 +145,10 @@ def test_a_few_broken_images_are_left_out_and_named(tmp_path: Path, workers: int
 
 def test_many_broken_images_are_refused_in_one_list_after_all_were_tried(tmp_path: Path) -> None:
     seen: list[int] = []
-    with pytest.raises(ValueError, match=r"13 of 50 images of spoilt cannot be drawn: file0 .*file36 .* and 3 more"):
+    with pytest.raises(
+        ValueError,
+        match=r"13 of 50 .* cannot be drawn, and at most one in a hundred is left out: file0 .*file36 .* and 3 more",
+    ):
         pack(spoilt(50, set(range(0, 50, 4))), tmp_path, size=3, progress=lambda done, _: seen.append(done))
     assert seen[-1] == 50 and not (tmp_path / "index.json").exists()
     with pytest.raises(FileNotFoundError, match="is not a packed set"):
@@ -178,3 +181,9 @@ def test_several_labels_come_back_with_nan_for_missing(tmp_path: Path) -> None:
 
 def open_packed_is_multilabel(source: Source, folder: Path) -> bool:
     return pack(source, folder, size=2).multilabel
+
+
+def test_one_broken_image_is_left_out_of_any_set(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="1 of 6 images of spoilt cannot be drawn and are left out"):
+        packed = pack(spoilt(6, {3}), tmp_path, size=3)
+    assert len(packed.names) == 5

@@ -5,7 +5,7 @@ classes, names, groups, targets and splits. It is drawn in parallel and is the s
 workers. `index.json` is written last: a folder without it is not a packed set.
 
 An image that cannot be drawn does not stop the others. Few of them are left out and named in `index.json` and in one
-warning; more than `MOST_BROKEN` of all, and nothing is packed: one error names them.
+warning; more than one, and more than `MOST_BROKEN` of all, and nothing is packed: one error names them.
 """
 
 from __future__ import annotations
@@ -246,8 +246,8 @@ def _check_left_out(source: Source, left_out: list[tuple[str, str]]) -> None:
         return
     told = f"{len(left_out):,} of {len(source.records):,} images of {source.name} cannot be drawn"
     reasons = shortened([why for _, why in left_out])
-    if len(left_out) > MOST_BROKEN * len(source.records):
-        raise ValueError(f"{told}: {reasons}")
+    if len(left_out) > max(1, MOST_BROKEN * len(source.records)):
+        raise ValueError(f"{told}, and at most one in a hundred is left out: {reasons}")
     warnings.warn(f"{told} and are left out: {reasons}", stacklevel=3)
 
 

@@ -10,12 +10,12 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from bequest.data.source import Interpolation
-from bequest.models.preprocessing import preprocessing
+from bequest.data.doors import with_absolute_place
 from bequest.study.options import usual
 from bequest.study.possible import without_impossible
+from bequest.study.prepared import prepared
 from bequest.study.reading import BadStudy, check, with_changes
 from bequest.study.spec import Study
 
@@ -59,7 +59,8 @@ def comparison(
             raise BadStudy(f"{path}: no such file of weights")
         if str(path.resolve()) != os.fsencode(path.resolve()).decode(errors="replace"):
             raise BadStudy(f"{path}: the name of this file or a folder above it is not UTF-8; rename it")
-    target = {"data": data} | ({"calibration": calibration} if calibration else {})
+    doors = {"data": data} | ({"calibration": calibration} if calibration else {})
+    target = {key: with_absolute_place(door, Path.cwd()) for key, door in doors.items()}
     content: dict[str, Any] = {
         "name": _allowed(name) or "comparison",
         "title": f"How alike are {_listed([path.name for path in files])}?",
@@ -74,22 +75,12 @@ def comparison(
         content["analyses"]["criticality"] = {"replicas": len(files)}  # from the base to each of them
     if base is not None and len(files) > 1:
         content["decisions"] = {"soup": {}}  # may these be averaged?
-    content |= _prepared(model) | ({"size": size} if size is not None else {})
+    content |= prepared(model) | ({"size": size} if size is not None else {})
     if trust_pickle:
         content["trust_pickle"] = True
     study = check(with_changes(content, changes), lambda location: "compare")
     keys = [change.partition("=")[0].removeprefix("analyses.").split(".")[0] for change in changes]
     return study if "analyses" in keys else without_impossible(study, keys)
-
-
-def _prepared(model: str) -> dict[str, Any]:
-    """How the published weights of a model want their images; nothing where that is not known."""
-    found = preprocessing(model)
-    if found is None:
-        return {}
-    known = found.interpolation if found.interpolation in get_args(Interpolation) else "bilinear"
-    prepared = {"size": found.size[0], "mean": list(found.mean), "std": list(found.std)}
-    return prepared | {"interpolation": known, "crop": round(found.crop, 4)}
 
 
 def _listed(names: Sequence[str]) -> str:

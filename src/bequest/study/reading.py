@@ -20,6 +20,7 @@ from bequest.data.inside import impossible
 from bequest.models.packages import package_path
 from bequest.study.options import Analyses, Measured, usual
 from bequest.study.plugged import model_of
+from bequest.study.prepared import prepared
 from bequest.study.resources import Resources
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
@@ -40,14 +41,17 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         overrides: changes as `key.path=value`; the value is YAML.
 
     Returns:
-        The study, checked. Places (`folder:DIR`, `source.weights`) are absolute; a relative one is seen from the folder
-        of the study file, also in a change.
+        The study, checked. What it does not say of how images are prepared is as the published weights of its model
+        want it, where that is known. Places (`folder:DIR`, `source.weights`) are absolute; a relative one is seen from
+        the folder of the study file, also in a change.
 
     Raises:
         BadStudy: if the file is missing, is not YAML, or says something that is not known or out of range.
     """
     node, content = _parse(path)
     changes = [_override(content, override) for override in overrides]
+    for key, value in prepared(content.get("model")).items():
+        content.setdefault(key, value)
     study = check(content, lambda location: _where(path, node, changes, location))
     return _with_absolute_places(study, path.parent)
 

@@ -66,11 +66,10 @@ def test_the_shares_of_its_example_have_known_answers(overconfidence):
     gap, error = scores(sure, torch.tensor([0, 1]), 10)
     assert gap == pytest.approx(confidence - 0.5)
     assert error == pytest.approx(abs(confidence - 0.5))
-    gap, error = scores(torch.tensor([[9.0, -9.0], [0.1, 0.0]]), torch.tensor([0, 1]), 10)
-    assert error >= abs(gap)  # errors of both signs in two bins do not cancel
-    assert error == pytest.approx(
-        float(1 - torch.sigmoid(torch.tensor(18.0)) + torch.sigmoid(torch.tensor(0.1))) / 2, abs=1e-6
-    )
+    shares = torch.tensor([[0.6, 0.4], [0.9, 0.1]]).double()  # unsure and right, sure and wrong: they do not cancel
+    gap, error = scores(shares.log(), torch.tensor([0, 1]), 10)
+    assert gap == pytest.approx((-0.4 + 0.9) / 2)
+    assert error == pytest.approx((0.4 + 0.9) / 2)
 
 
 def test_a_study_that_names_it_says_what_to_do_where_it_is_not_installed(study_file, bequest, tmp_path):

@@ -116,7 +116,12 @@ def test_a_dot_of_the_chart_leads_to_the_images_of_its_pair_by_mouse(browser, pa
     browser.open(path)
     browser.evaluate("document.querySelector('#mistakes').closest('details').open = true")
     browser.settle()
-    wait(browser, "document.querySelector('#chart-mistakes-1 .pick')")
+    # both, for the one above moves the other when it is drawn
+    wait(
+        browser,
+        "document.querySelector('#chart-mistakes-0 .pick') && document.querySelector('#chart-mistakes-1 .pick')",
+    )
+    browser.settle()
     at = browser.evaluate("""(async () => {
       const dot = document.querySelector('#chart-mistakes-1 .pick');
       dot.scrollIntoView({block: 'center', behavior: 'instant'});

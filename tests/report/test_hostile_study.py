@@ -1,6 +1,7 @@
 """A study of hostile names, from a list of images to a page in a browser: text stays text, and numbers stay numbers."""
 
 import csv
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -61,7 +62,8 @@ def test_nothing_of_the_data_runs_loads_or_breaks_out_of_its_place(browser, page
     assert browser.open(page, width=400) == []
     assert browser.fetched() == [page.resolve().as_uri()]
     assert browser.evaluate("document.title") == "</title><script>document.title='ran'</script>"
-    assert browser.evaluate("document.scripts.length") == 3
+    ours = files("bequest.report").joinpath("page.html.j2").read_text("utf-8").count("<script")
+    assert browser.evaluate("document.scripts.length") <= ours
     assert browser.evaluate("document.querySelectorAll('img:not([src^=\"data:\"])').length") == 0
     assert browser.evaluate("document.querySelectorAll('a:not([href^=\"#\"]), iframe').length") == 0
     assert browser.evaluate("document.documentElement.scrollWidth") <= 400

@@ -116,7 +116,7 @@ def test_two_fine_tunes_and_their_base_from_files_to_a_report(name, photos, requ
     trained = [key for key, _ in base.named_parameters()]
     expected = sum(float((one[key].double() - other[key].double()).square().sum()) for key in trained) ** 0.5
     assert apart == pytest.approx(expected, rel=1e-9)
-    assert {"mistakes", "similarity", "barrier", "soup"} <= rows.keys()
+    assert {"mistakes", "similarity", "barrier", "decide_soup"} <= rows.keys()
     assert "May the fine-tunes be averaged?" in (folder / "report.html").read_text()
 
 

@@ -217,7 +217,7 @@ def test_hostile_names_of_tensors_and_files_reach_no_terminal_and_no_page(tmp_pa
         "\x1b" not in page and "\u202e" not in page and "<img src=x" not in page and "<b>" not in page.split("<main")[0]
     )
     buffer = io.StringIO(page)
-    assert sum(line.startswith("<script") for line in buffer) == 3
+    assert sum(line.startswith("<script") for line in buffer) == 4
 
 
 @pytest.mark.parametrize("alpha", ["10", [1], None, 10**400, math.inf, math.nan, {"a": 1}])

@@ -132,7 +132,7 @@ def test_the_weights_of_the_best_source_have_the_test_error_that_is_claimed(fini
     packed = open_packed(store.open(made.domains["digits"]).folder)
     arguments = made.decided["source", "hand"].arguments
     model = open_model("fixup_resnet8", classes=10)
-    weights = read_weights(folder / "weights.safetensors")
+    weights = read_weights(folder / "source.safetensors")
     _, error = measure(model, evaluation_batches(packed, "test", arguments), weights=weights)
     claimed = rows.filter(pl.col("metric") == "error", split="test")["value"].item()
     assert error == pytest.approx(claimed, abs=1e-9)
@@ -145,6 +145,6 @@ def test_the_report_says_what_to_do(finished):
     assert '<h2 id="advices">What to do</h2>' in page
     for made in told(contents.advices, ["hand"]):
         assert made.title in page and made.cost in page and "images through the network" in made.cost
-        assert f"<b>{made.word}</b>" in page
+        assert f"<b>{made.word.capitalize()}.</b>" in page
     made = contents.advices[-1].weights
     assert made is not None and made in page and (finished[1].root / made).is_file()

@@ -23,7 +23,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .venv-bench/installed: pyproject.toml constraints.txt benchmarks/requirements.txt benchmarks/requirements-bare.txt
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

@@ -154,7 +154,11 @@ def test_a_broken_image_is_named_by_pack(tmp_path: Path, damage: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(bad)
     bad.write_bytes({"text": b"not an image", "empty": b"", "cut": bad.read_bytes()[:3000]}[damage])
-    with pytest.raises(ValueError, match=r"owl/3\.png cannot be read as an image: .*; replace or remove it"):
+    said = r"owl/3\.png cannot be read as an image: .*; replace or remove it"
+    with pytest.warns(UserWarning, match=said):
+        assert len(pack(open_folder(root), tmp_path / "packed", size=8, workers=2).names) == 11
+    (root / "owl" / "4.png").write_bytes(b"another")  # of so few, two are too many
+    with pytest.raises(ValueError, match=said):
         pack(open_folder(root), tmp_path / "packed", size=8, workers=2)
     assert not (tmp_path / "packed" / "index.json").exists()
 

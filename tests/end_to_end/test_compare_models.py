@@ -117,7 +117,7 @@ def test_two_fine_tunes_and_their_base_from_files_to_a_report(name, photos, requ
     expected = sum(float((one[key].double() - other[key].double()).square().sum()) for key in trained) ** 0.5
     assert apart == pytest.approx(expected, rel=1e-9)
     assert {"mistakes", "similarity", "barrier", "decide_soup"} <= rows.keys()
-    assert "May the fine-tunes be averaged?" in (folder / "report.html").read_text()
+    assert "Which fine-tunes to average" in (folder / "report.html").read_text()
 
 
 def test_matching_is_left_out_where_attention_does_not_allow_it(photos, tmp_path, bequest):

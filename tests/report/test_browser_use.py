@@ -123,13 +123,21 @@ def test_a_dot_of_the_chart_leads_to_the_images_of_its_pair_by_mouse(browser, pa
     )
     browser.settle()
     at = browser.evaluate("""(async () => {
-      const dot = document.querySelector('#chart-mistakes-1 .pick');
-      dot.scrollIntoView({block: 'center', behavior: 'instant'});
-      for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
-      const box = dot.getBoundingClientRect();
-      const {a, b} = dot.__data__.datum;
-      return [box.x + box.width / 2, box.y + box.height / 2, a, b];
+      const chart = document.querySelector('#chart-mistakes-1');
+      for (let left = 40; left; left--) {  // what is drawn above may still move it
+        chart.scrollIntoView({block: 'center', behavior: 'instant'});
+        await new Promise((done) => setTimeout(done, 150));
+        for (const dot of chart.querySelectorAll('.pick')) {
+          const box = dot.getBoundingClientRect();
+          const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+          await new Promise(requestAnimationFrame);
+          const top = document.elementFromPoint(x, y);
+          if (top && top.classList.contains('pick')) return [x, y, top.__data__.datum.a, top.__data__.datum.b];
+        }
+      }
+      return null;
     })()""")
+    assert at, "no dot can be hit"
     for kind in ("mousePressed", "mouseReleased"):
         browser.ask("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="left", clickCount=1)
     chosen = "['target', 'a', 'b'].map(part => document.querySelector(`[data-part=\"${part}\"]`).value)"

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from bequest.decisions.fine_tunes import Shown, as_examples, candidate, count, fine_tune, part_of, with_head
+from bequest.decisions.fine_tunes import SHOWN, as_examples, candidate, count, fine_tune, part_of, with_head
 from bequest.evaluation.tasks import task
+from bequest.training.examples import InOrder
 from bequest.training.loop import Examples
 from bequest.training.recipe import Recipe
 
@@ -24,7 +25,7 @@ def examples(n=10):
 
 
 def test_shown_examples_are_normalised_in_order_and_can_be_walked_again():
-    shown = Shown(examples(), batch_size=4)
+    shown = InOrder(examples(), 4)
     for _ in range(2):
         seen = list(shown)
         assert [len(targets) for _, targets in seen] == [4, 4, 2]
@@ -38,7 +39,9 @@ def test_batches_of_images_are_shown_as_they_are(channels):
     given = [(torch.randn(n, channels, 5, 5), torch.arange(n) % 3) for n in (4, 3)]
     made = as_examples(given)
     assert made.classes == 3
-    torch.testing.assert_close(torch.cat([one for one, _ in Shown(made)]), torch.cat([one for one, _ in given]))
+    torch.testing.assert_close(
+        torch.cat([one for one, _ in InOrder(made, SHOWN)]), torch.cat([one for one, _ in given])
+    )
     model = nn.Sequential(nn.Flatten(), nn.Linear(channels * 25, 3))
     tune = fine_tune(
         model,
@@ -58,7 +61,9 @@ def test_dicts_are_kept_by_name_and_other_inputs_refused():
     given = [({"tokens": torch.arange(6).view(3, 2)}, torch.tensor([0, 1, 1]))]
     made = as_examples(given)
     assert (made.classes, list(made.images)) == (2, ["tokens"])
-    assert torch.equal(next(iter(Shown(part_of(made, torch.tensor([2])))))[0]["tokens"], torch.tensor([[4, 5]]))
+    assert torch.equal(
+        next(iter(InOrder(part_of(made, torch.tensor([2])), SHOWN)))[0]["tokens"], torch.tensor([[4, 5]])
+    )
     with pytest.raises(ValueError, match=r"torch.float32 \[2, 7\]; they need normalised images"):
         as_examples([(torch.zeros(2, 7), torch.tensor([0, 1]))])
     same = examples()

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from bequest.decisions.fine_tunes import FineTune, Shown, candidate, fine_tune, with_head
+from bequest.decisions.fine_tunes import FineTune, candidate, fine_tune, with_head
 from bequest.evaluation import tasks
 from bequest.evaluation.batches import Batches
 from bequest.evaluation.features import Features, features
 from bequest.evaluation.transferability import OF_THE_HEAD, ONE_CLASS, SCORES, transferability
+from bequest.training.examples import InOrder
 from bequest.training.loop import Diverged, Examples
 from bequest.training.recipe import Recipe
 from bequest.weights.algebra import Weights
@@ -57,7 +58,7 @@ class Candidate:
 def score_candidate(
     name: str,
     given: nn.Module | Weights,
-    seen: Shown,
+    seen: InOrder,
     *,
     model: nn.Module | None,
     scores: Sequence[str] | None,

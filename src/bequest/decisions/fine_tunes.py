@@ -7,16 +7,15 @@ are read into memory once. Replica i of all candidates has the same seeds, so th
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 import torch
 from torch import Tensor, nn
 
-from bequest.data.batches import normalised
 from bequest.evaluation import tasks
-from bequest.evaluation.batches import Batches, Inputs, examples, walk
+from bequest.evaluation.batches import Batches, examples, walk
 from bequest.models.fitting import complete, named_as, transfer
 from bequest.models.head import head_name, replace_head
 from bequest.training.loop import Examples, train
@@ -27,28 +26,6 @@ from bequest.weights.algebra import Weights
 
 SHOWN = 128  # examples a batch where nothing is learned
 LEARNED = 3  # forward passes that learning from one example costs: backwards is twice forwards
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Examples as batches in their order, as a model sees them without augmentation.
-
-    Attributes:
-        examples: what is shown.
-        batch_size: the last batch may be smaller.
-    """
-
-    examples: Examples
-    batch_size: int = SHOWN
-
-    def __iter__(self) -> Iterator[tuple[Inputs, Tensor]]:
-        images, seen = self.examples.images, (self.examples.mean, self.examples.std)
-        for places in torch.arange(len(self.examples.targets)).split(self.batch_size):
-            targets = self.examples.targets[places]
-            if isinstance(images, Mapping):
-                yield {name: tensor[places] for name, tensor in images.items()}, targets
-            else:
-                yield normalised(images[places], seen), targets
 
 
 def as_examples(given: Examples | Batches, classes: int | None = None) -> Examples:

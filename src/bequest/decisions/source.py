@@ -30,7 +30,7 @@ from bequest.analyses.result import table
 from bequest.analyses.verdict import trained_accuracy
 from bequest.decisions.candidates import Candidate, score_candidate, train_candidate
 from bequest.decisions.decision import Decision
-from bequest.decisions.fine_tunes import Shown, as_examples, count, with_head
+from bequest.decisions.fine_tunes import SHOWN, as_examples, count, with_head
 from bequest.decisions.rank_agreement import Agreement, agreement
 from bequest.decisions.row import row
 from bequest.decisions.source_told import advice as told
@@ -40,6 +40,7 @@ from bequest.evaluation.batches import Batches
 from bequest.evaluation.features import features
 from bequest.evaluation.predict import measure, predict
 from bequest.evaluation.transferability import SCORES
+from bequest.training.examples import InOrder
 from bequest.training.loop import Examples
 from bequest.training.recipe import Recipe
 from bequest.weights.algebra import Weights
@@ -101,7 +102,7 @@ def source(
         raise ValueError(f"candidates are sorted by {by!r}, and the scores are {', '.join(scores or SCORES)}")
     asked = tasks.task(task)
     shown = as_examples(training)
-    seen = Shown(shown)
+    seen = InOrder(shown, SHOWN)
     looked_up = None if reference is None else features(reference, seen, at=at).features
     found = [
         score_candidate(name, given, seen, model=model, scores=scores, reference=looked_up, at=at, seed=seed)

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from bequest.data.source import Interpolation
 
 FAMILIES = ("timm", "torchvision", "hf")
+PREPARED = ("size", "mean", "std", "interpolation", "crop")
 
 
 def prepared(model: object) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def prepared(model: object) -> dict[str, Any]:
         model: what the study says of its model; anything else than a name of one of `FAMILIES` has nothing known.
 
     Returns:
-        `size`, `mean`, `std`, `interpolation` and `crop`; empty where nothing is known, or there is no such model.
+        A value for each of `PREPARED`; empty where nothing is known, or there is no such model.
     """
     if not isinstance(model, str) or model.partition(":")[0] not in FAMILIES:
         return {}

@@ -20,7 +20,7 @@ from bequest.data.inside import impossible
 from bequest.models.packages import package_path
 from bequest.study.options import Analyses, Measured, usual
 from bequest.study.plugged import model_of
-from bequest.study.prepared import prepared
+from bequest.study.prepared import PREPARED, prepared
 from bequest.study.resources import Resources
 from bequest.study.spec import Study
 from bequest.study.strict_yaml import NotPlain, parse
@@ -50,8 +50,8 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     """
     node, content = _parse(path)
     changes = [_override(content, override) for override in overrides]
-    for key, value in prepared(content.get("model")).items():
-        content.setdefault(key, value)
+    if not content.keys() >= {*PREPARED}:  # what says everything, as a stored study does, need not wait for a library
+        content = prepared(content.get("model")) | content
     study = check(content, lambda location: _where(path, node, changes, location))
     return _with_absolute_places(study, path.parent)
 

@@ -22,6 +22,7 @@ from rich.table import Table
 from bequest.models.files import write_weights
 from bequest.report.contents import ReportInput
 from bequest.report.figures import PDFS
+from bequest.report.how_far import how_far
 from bequest.report.page import write_report
 from bequest.report.tables import number
 from bequest.study.provenance import provenance
@@ -96,7 +97,7 @@ def _contents(
         done["pickled code"] = "was allowed to run (--trust-pickle)"
     shown = [path.name for path in files]
     told_of = " and ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
-    summary = (
+    summary = f"{how_far(made.results['distance'].rows, made.results['changes'].rows)} " + (
         "Weights alone: no network was run and no data were seen, so nothing here says what the models can do. The "
         "modules and their order are read from the names of the tensors."
     )

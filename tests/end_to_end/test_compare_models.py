@@ -158,6 +158,21 @@ def test_matching_is_left_out_where_attention_does_not_allow_it(photos, tmp_path
     assert "matching" in again.asked()  # by name: it is made, or fails
 
 
+def test_when_all_fails_the_report_says_why_and_a_later_run_says_it_anew(photos, tmp_path, bequest):
+    save_file(dict(open_model("fixup_resnet8", classes=2).state_dict()), tmp_path / "one.safetensors")
+    folder = tmp_path / "out"
+    words = ["compare", tmp_path / "one.safetensors", "--model", "resnet8", "--data", f"folder:{photos}"]
+    ran = bequest(*words, "--change", "analyses={mistakes: {}}", "--folder", folder)
+    assert ran.exit_code == 1, ran.output
+    page = (folder / "report.html").read_text()
+    assert "not of this model" in page
+    assert "Where it happened" in page  # the traceback
+    assert f"report: {folder / 'report.html'}" in ran.output
+    save_file(dict(open_model("resnet8", classes=2).state_dict()), tmp_path / "one.safetensors")
+    assert bequest(*words, "--change", "analyses={mistakes: {}}", "--folder", folder).exit_code == 0
+    assert "not of this model" not in (folder / "report.html").read_text()
+
+
 TEXT = {
     "bert": ["bert.embeddings", "bert.encoder.layer.0", "bert.encoder.layer.1", "bert.pooler", "classifier"],
     "decoder": ["model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "lm_head"],

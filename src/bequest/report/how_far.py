@@ -28,7 +28,7 @@ def how_far(distance: pl.DataFrame, changes: pl.DataFrame) -> str:
     said = []
     if moved:
         shown = [_moved(name, value, same.get((PRETRAINED, name))) for name, value in moved.items()]
-        said.append(f"From the base, {_listed(shown)} (of the norm of the base's weights).")
+        said.append(f"From the base, {_listed(shown)}, of the norm of the base's weights.")
     if between:
         said.append(_between(between, based=bool(moved)))
     if cosine:
@@ -44,7 +44,7 @@ def _whole(rows: pl.DataFrame, metric: str) -> dict[tuple[str, str], float]:
 
 
 def _moved(name: str, share: float, same: float | None) -> str:
-    kept = f" and left {_percent(same)} of its entries as they were" if same else ""
+    kept = f" ({_percent(same)} of its entries unchanged)" if same else ""
     return f"{_file(name)} moved by {_percent(share)}{kept}"
 
 

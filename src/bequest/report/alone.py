@@ -118,10 +118,15 @@ def _print(console: Console, made: Alone) -> None:
     """The main numbers of each pair; the rest is in the report."""
     columns = ("l2", "l2_relative", "cosine", "unchanged", "sign_agreement")
     whole = pl.concat([made.results[name].rows.filter(module="*") for name in ("distance", "changes")], how="diagonal")
+    console.print(one_line(how_far(made.results["distance"].rows, made.results["changes"].rows), 1000), soft_wrap=True)
     table = Table("a", "b", *(name.replace("_", " ") for name in columns), box=None)
     for (a, b), part in whole.drop_nulls("b").group_by("a", "b", maintain_order=True):
         values = dict(part.select("metric", "value").iter_rows())
-        table.add_row(str(a), str(b), *(number(values.get(name)) for name in columns))
+        shown = [name.partition("/")[2] or name for name in (str(a), str(b))]
+        table.add_row(*shown, *(number(values.get(name)) for name in columns))
+            *(short.partition("/")[2] or short for short in (str(a), str(b))),
+            *(number(values.get(name)) for name in columns),
+        )
     console.print(table)
     for what, why in made.left_out:
         console.print(one_line(f"left out: {what}: {why}"), markup=False, highlight=False, soft_wrap=True)

@@ -74,7 +74,24 @@ def test_each_kind_of_step_has_its_own_pace():
     assert estimate.left() is None  # at the pace of drawing it would be 10,005 seconds
     clock.now = 50.0
     estimate.ends(trained[0], "done", 30.0)
-    assert estimate.left() == pytest.approx(30.0 + 50.0 / 1004.0)  # what was not seen goes like all together
+    assert estimate.left() == pytest.approx(30.03)  # what was not seen goes like what ran the network
+
+
+def test_a_kind_that_was_not_seen_goes_at_the_pace_of_the_network_and_then_at_its_own():
+    clock = Clock()
+    reading = Step("weights", 1, {}, cost=1.0)
+    predicting = Step("predict", 1, {}, cost=10.0)
+    measuring = [Step("barrier", 1, {"n": n}, cost=100.0) for n in range(2)]
+    estimate = Estimate([reading, predicting, *measuring], clock)
+    clock.now = 60.0
+    estimate.ends(reading, "done", 60.0)
+    assert estimate.left() is None
+    clock.now = 65.0
+    estimate.ends(predicting, "done", 5.0)
+    assert estimate.left() == pytest.approx(100.0)
+    clock.now = 85.0
+    estimate.ends(measuring[0], "done", 20.0)
+    assert estimate.left() == pytest.approx(20.0)
 
 
 def test_a_step_that_failed_at_once_says_nothing_of_a_pace():

@@ -124,9 +124,6 @@ def _print(console: Console, made: Alone) -> None:
         values = dict(part.select("metric", "value").iter_rows())
         shown = [name.partition("/")[2] or name for name in (str(a), str(b))]
         table.add_row(*shown, *(number(values.get(name)) for name in columns))
-            *(short.partition("/")[2] or short for short in (str(a), str(b))),
-            *(number(values.get(name)) for name in columns),
-        )
     console.print(table)
     for what, why in made.left_out:
         console.print(one_line(f"left out: {what}: {why}"), markup=False, highlight=False, soft_wrap=True)

@@ -18,6 +18,7 @@ from bequest.study.step import Step
 from bequest.study.visible import one_line
 
 PATIENCE = 30.0  # seconds without a line
+NO_NETWORK = ("images", "texts", "weights")  # kinds of steps that draw and read
 LEAST_SHARE = 0.02  # of a running step, before its pace is believed; chosen
 WORDS = {"done": "done", "there": "there already", "failed": "FAILED", "left out": "left out: an input failed"}
 
@@ -25,8 +26,8 @@ WORDS = {"done": "done", "there": "there already", "failed": "FAILED", "left out
 class Estimate:
     """The time left, from the cost of the steps and the pace of those of their kind.
 
-    Images are drawn, learned from and measured at paces that differ by orders of magnitude, so each kind of step has
-    its own. A kind that was not seen yet is taken to go at the pace of the others, as long as it is the smaller part.
+    Each kind of step has its own pace. One that was not seen yet is taken to go at that of all together, but for those
+    that run no network: images are drawn at a pace that says nothing of learning from them.
 
     Args:
         steps: those that are to be carried out.
@@ -64,21 +65,23 @@ class Estimate:
             share: of it that is done, 0..1.
 
         Returns:
-            Seconds; None while most of what is left is of kinds whose pace is not known.
+            Seconds; None while nothing is known of most of what is left.
         """
         to_do, seen = Counter(self._to_do), dict(self._seen)
         if step is not None and share >= LEAST_SHARE and step.key in self._begun:
             cost, known = seen.get(step.function, (0.0, 0.0))
             seen[step.function] = cost + share * step.cost, known + self._clock() - self._begun[step.key]
             to_do[step.function] -= share * step.cost
-        work, seconds = (math.fsum(column) for column in zip(*seen.values(), strict=True)) if seen else (0.0, 0.0)
         known_part = math.fsum(max(0.0, to_do[kind]) for kind in seen)
         rest = math.fsum(max(0.0, cost) for cost in to_do.values()) - known_part
-        if not work or rest > known_part:
+        alike = [pace for kind, pace in seen.items() if kind not in NO_NETWORK]
+        if not seen or (rest > known_part and not alike):
             return None
-        at_once = min(1.0, (self._clock() - self._began) / seconds) if seconds else 1.0  # below 1 where several run
+        work, seconds = (math.fsum(column) for column in zip(*(alike or seen.values()), strict=True))
         own = math.fsum(max(0.0, to_do[kind]) * taken / cost for kind, (cost, taken) in seen.items() if cost)
-        return at_once * (own + rest * seconds / work)
+        spent = math.fsum(taken for _, taken in seen.values())
+        at_once = min(1.0, (self._clock() - self._began) / spent) if spent else 1.0  # below 1 where several run
+        return at_once * (own + (rest * seconds / work if work else 0.0))
 
 
 def spoken(seconds: float | None) -> str:

@@ -8,6 +8,7 @@ import polars as pl
 
 from bequest.analyses.pairs import PRETRAINED
 
+LEAST_KEPT = 0.001  # share of unchanged entries that is worth a word; chosen
 MOST_NAMED = 4  # models that are named one by one
 
 
@@ -28,7 +29,7 @@ def how_far(distance: pl.DataFrame, changes: pl.DataFrame) -> str:
     said = []
     if moved:
         shown = [_moved(name, value, same.get((PRETRAINED, name))) for name, value in moved.items()]
-        said.append(f"From the base, {_listed(shown)}, of the norm of the base's weights.")
+        said.append(f"Relative to the norm of the base's weights, {_listed(shown)}.")
     if between:
         said.append(_between(between, based=bool(moved)))
     if cosine:
@@ -44,7 +45,7 @@ def _whole(rows: pl.DataFrame, metric: str) -> dict[tuple[str, str], float]:
 
 
 def _moved(name: str, share: float, same: float | None) -> str:
-    kept = f" ({_percent(same)} of its entries unchanged)" if same else ""
+    kept = f" ({_percent(same)} of its entries unchanged)" if same is not None and same >= LEAST_KEPT else ""
     return f"{_file(name)} moved by {_percent(share)}{kept}"
 
 
@@ -70,7 +71,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 def _file(name: str) -> str:
     """The name of a file without that of its arm."""
-    return name.partition("/")[2] or name
+    return f'"{name.partition("/")[2] or name}"'
 
 
 def _percent(share: float) -> str:

@@ -101,6 +101,7 @@ def _contents(
         "Weights alone: no network was run and no data were seen, so nothing here says what the models can do. The "
         "modules and their order are read from the names of the tensors."
     )
+    summary += " In tables and charts P stands for the base." if base else ""
     words = ["bequest", "compare", *map(str, files), *(["--base", str(base)] if base else [])]
     words += ["--trust-pickle"] if about["trust_pickle"] else []
     return ReportInput(

@@ -31,8 +31,8 @@ import polars as pl
 from torch import nn
 
 from bequest.analyses.conditions import untrained
-from bequest.analyses.groups import SAME_INIT, Group, bounded, counted, grouped, ranged
-from bequest.analyses.intervals import Interval, share_interval
+from bequest.analyses.groups import SAME_INIT, Group, counted, grouped, ranged
+from bequest.analyses.intervals import Interval, bounded, share_interval
 from bequest.analyses.panels import by_target_and_split, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets

@@ -56,7 +56,7 @@ class Function:
         run: takes the folder to write into, the arguments, the inputs and the context.
         version: raised whenever the result for the same arguments changes.
         tolerant: prefixes of the names of inputs that may have failed, as long as one with the first prefix is there
-            (`""` stands for all); empty if every input is needed.
+            (`""` stands for all, and then none has to be there); empty if every input is needed.
         kind: which part of the study's `resources` says what it asks of a cluster.
     """
 

@@ -117,7 +117,10 @@ def test_two_fine_tunes_and_their_base_from_files_to_a_report(name, photos, requ
     expected = sum(float((one[key].double() - other[key].double()).square().sum()) for key in trained) ** 0.5
     assert apart == pytest.approx(expected, rel=1e-9)
     assert {"mistakes", "similarity", "barrier", "decide_soup"} <= rows.keys()
-    assert "Which fine-tunes to average" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Which fine-tunes to average" in page
+    assert "2 sets of weights, given as files, compared with each other, and with P" in page
+    assert "trained on <b>" not in page
 
 
 def test_matching_is_left_out_where_attention_does_not_allow_it(photos, tmp_path, bequest):

@@ -47,6 +47,12 @@ class Context:
         return replace(self, tell=tell, events=events)
 
 
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Give the key of what `Step.identity` gives, also when it was read again from JSON."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{identity['function']}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
 Run = Callable[[Path, Mapping[str, Any], Mapping[str, "Artefact"], Context], None]
 
 
@@ -109,8 +115,7 @@ class Step:
     @cached_property
     def key(self) -> str:
         """Name of the result's folder: the function and 24 hexadecimal digits of the hash of the identity."""
-        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return f"{self.function}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+        return key_of(self.identity)
 
     def alone(self) -> Step:
         """Give the same step, with the same key, whose inputs know their key and label alone: small enough to send."""

@@ -47,12 +47,6 @@ class Context:
         return replace(self, tell=tell, events=events)
 
 
-def key_of(identity: Mapping[str, Any]) -> str:
-    """Give the key of what `Step.identity` gives, also when it was read again from JSON."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return f"{identity['function']}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-
-
 Run = Callable[[Path, Mapping[str, Any], Mapping[str, "Artefact"], Context], None]
 
 
@@ -64,7 +58,7 @@ class Function:
         run: takes the folder to write into, the arguments, the inputs and the context.
         version: raised whenever the result for the same arguments changes.
         tolerant: prefixes of the names of inputs that may have failed, as long as one with the first prefix is there
-            (`""` stands for all); empty if every input is needed.
+            (`""` stands for all, and then none has to be there); empty if every input is needed.
         kind: which part of the study's `resources` says what it asks of a cluster.
         splits: whether several devices can carry it out together (`resources.training.devices`).
     """
@@ -124,3 +118,21 @@ class Step:
             inputs[name] = Step(needed.function, needed.version, {}, label=needed.label)
             vars(inputs[name])["key"] = needed.key  # where the cached property looks first
         return replace(self, inputs=inputs)
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Give the key of an identity; what is read from JSON has that of what was written.
+
+    Args:
+        identity: see `Step.identity`; further entries do not count.
+
+    Returns:
+        See `Step.key`.
+
+    Raises:
+        KeyError: if it lacks an entry.
+        ValueError: if it holds a number that is not finite.
+    """
+    counts = {name: identity[name] for name in ("function", "version", "arguments", "inputs")}
+    text = json.dumps(counts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{identity['function']}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"

@@ -136,12 +136,10 @@ class Store:
         if found := artefact.intact(quickly=quickly, read=read):
             return found
         try:
-            spec = dict(artefact.json("spec"))
-            # a step that was sent to a worker knows of its inputs no more than their keys
-            written = key_of({name: spec.get(name) for name in step.identity})  # the label may be another
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            described = key_of(dict(artefact.json("spec")))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             return f"{artefact.folder / 'spec.json'} cannot be read: {error}"
-        if written != step.key:
+        if described != step.key:
             return f"{artefact.folder / 'spec.json'} is that of another step, or of another version of it"
         return None
 

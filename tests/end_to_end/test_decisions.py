@@ -13,7 +13,7 @@ from bequest import open_model
 
 CHANGES = (
     "analyses={learning_curves: {}}",
-    "source.recipe.epochs=2",
+    "arms.learning_rates={finetune: [0.05], randinit: [0.1]}",
     "decisions={soup: {points: 3, limit: 1.0, method: uniform}, freeze: {prefixes: 1, rules: [finetune, probe]}, "
     "checkpoint: {epochs: [0, 1], margin: 0.3}}",
 )

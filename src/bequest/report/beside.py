@@ -94,7 +94,9 @@ def _named(one: ReportInput, name: str) -> ReportInput:
         predictions=tuple(replace(said, target=target(said.target)) for said in one.predictions),
         failures=tuple(Failure(f"{name}: {one.step}", one.message, one.traceback) for one in one.failures),
         left_out=tuple((f"{name}: {what}", why) for what, why in one.left_out),
-        advices=tuple(replace(advice, target=f"{name}: {advice.target}") for advice in one.advices),
+        advices=tuple(
+            replace(advice, target=f"{name}: {advice.target}", weights=target(advice.weights)) for advice in one.advices
+        ),
     )
 
 

@@ -123,7 +123,9 @@ def render(report: ReportInput, *, pdfs: bool = False) -> str:
         "sections": parts,
         "sweep_charts": swept,
         "sweep": sweep is not None,
-        "runs": None if report.runs is None or report.runs.is_empty() else frame_table(report.runs, "Runs", most=400),
+        "runs": None
+        if report.runs is None or report.runs.is_empty()
+        else frame_table(report.runs, "All runs, one a row", most=400),
         "grid": grid(report.pictures),
         "strips": strips(report.shuffled),
         "specs": script_json(

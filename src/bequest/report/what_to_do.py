@@ -28,7 +28,7 @@ WORDS = {"measured": "measured", "inconclusive": "inconclusive", "refused": "ref
 SHAPES = {"measured": "holds", "inconclusive": "unclear", "refused": "fails"}
 COSTS = {"seconds": "{:,.0f} seconds", "images": "{:,.0f} images through the network"}
 SAVED = {  # what following an advice saves, by metric
-    "saved_share": "{:.0%} of the pre-training",
+    "saved_share": "{:.0f} % of the pre-training",
     "saved_images": "{:,.0f} images learned from",
     "saved_seconds": "{:,.0f} seconds",
 }
@@ -108,4 +108,5 @@ def told(made: Sequence[Advice], targets: Sequence[str]) -> list[tuple[str, list
 
 def _saving(rows: pl.DataFrame) -> str:
     there = dict(rows.drop_nulls("value").select("metric", "value").iter_rows())
+    there = {metric: 100 * value if metric == "saved_share" else value for metric, value in there.items()}
     return ", ".join(form.format(there[name]) for name, form in SAVED.items() if there.get(name))

@@ -1,7 +1,9 @@
 """Can a reader work with the page: filter, click through, save, print, by mouse and by keyboard alone?"""
 
+import base64
 import csv
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,6 +228,36 @@ def test_print_shows_every_section(browser, path):
     assert browser.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
     browser.ask("Emulation.setEmulatedMedia", media="screen")
     assert browser.evaluate(f"{hidden}.length") > 0
+
+
+def printed(browser):
+    """The number of pages of the PDF."""
+    made = base64.b64decode(browser.ask("Page.printToPDF", printBackground=True)["data"])
+    assert made.startswith(b"%PDF-")
+    return len(re.findall(rb"/Type\s*/Page\b", made))
+
+
+def test_a_pdf_has_all_sections_and_nothing_is_cut_at_its_edge(browser, path):
+    browser.open(path, scheme="dark")
+    folded = printed(browser)
+    wait(browser, "document.querySelectorAll('details.fold:not([open])').length > 0")  # as it was before
+    browser.settle()
+    browser.evaluate("document.querySelectorAll('details:not(.behind)').forEach(one => { one.open = true; })")
+    browser.settle()
+    assert printed(browser) == folded > 3
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    # the inner width of a sheet of paper, without a change that would have the charts drawn again
+    browser.evaluate("document.documentElement.style.width = '718px'")
+    cut = "[...document.querySelectorAll('.chart svg.marks, main table, pre')].filter(one => one.checkVisibility())"
+    cut += ".filter(one => one.getBoundingClientRect().right > 719 || one.scrollWidth > one.clientWidth + 1)"
+    found = browser.evaluate(f"{cut}.map(one => (one.closest('.chart') || one).outerHTML.slice(0, 90))")
+    shown = browser.evaluate("document.querySelectorAll('.chart svg.marks').length")
+    grid = "document.querySelector('.chart .role-axis-grid line')"
+    line = browser.evaluate(f"getComputedStyle({grid}).stroke")
+    browser.ask("Emulation.setEmulatedMedia", media="screen")
+    assert found == []
+    assert shown == 6
+    assert line == "rgb(221, 221, 221)"  # not the dark one of the screen
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf", "csv"])

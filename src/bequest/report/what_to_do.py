@@ -97,7 +97,8 @@ def told(made: Sequence[Advice], targets: Sequence[str]) -> list[tuple[str, list
         question = TITLES.get(advice.decision, advice.decision.capitalize())
         title = f"{question}: {advice.target}" if len(targets) > 1 else question
         cost = ", ".join(form.format(advice.costs[name]) for name, form in COSTS.items() if name in advice.costs)
-        tried = candidates(advice.decision, advice.rows, f"{title}: what was run; in brackets the 95 % interval")
+        short = advice.decision.capitalize() + (f", {advice.target}" if len(targets) > 1 else "")
+        tried = candidates(advice.decision, advice.rows, f"{short}: what was run, with 95 % intervals")
         rows = result_table(advice.rows, f"{title}: rows")
         file = Chart(f"chart-decide_{advice.decision}-{place}", title, title, rows=advice.rows)
         shape, word = SHAPES[advice.sure], WORDS[advice.sure]

@@ -171,6 +171,16 @@ def test_a_dot_of_the_chart_leads_to_the_images_of_its_pair_by_keyboard(browser,
     assert browser.evaluate("document.activeElement.dataset.part") == "told"
 
 
+def test_a_chart_that_was_drawn_ahead_is_not_drawn_again_when_its_section_opens(browser, path):
+    browser.open(path)
+    browser.evaluate("window.before = document.querySelector('#chart-mistakes-0 svg.marks')")
+    assert browser.evaluate("before !== null && !document.querySelector('#mistakes').closest('details').open")
+    browser.evaluate("document.querySelector('#mistakes').closest('details').open = true")
+    browser.evaluate("new Promise(done => setTimeout(done, 300))")
+    browser.settle()
+    assert browser.evaluate("before === document.querySelector('#chart-mistakes-0 svg.marks')")  # focus stays in it
+
+
 def test_every_control_is_reached_by_tab_and_shows_it(browser, path):
     browser.open(path)
     browser.evaluate("document.querySelector('#examples').closest('summary').focus()")

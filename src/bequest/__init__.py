@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bequest.analyses.result import table as table
     from bequest.analyses.similarity import similarity as similarity
     from bequest.analyses.spectrum import spectrum as spectrum
+    from bequest.analyses.valley import valley as valley
     from bequest.analyses.verdict import Verdict as Verdict
     from bequest.data.block_shuffle import shuffle_blocks as shuffle_blocks
     from bequest.decisions.checkpoint import checkpoint as checkpoint
@@ -83,6 +84,7 @@ _HOMES = {
     "matching": "bequest.analyses.matching",
     "plane": "bequest.analyses.plane",
     "spectrum": "bequest.analyses.spectrum",
+    "valley": "bequest.analyses.valley",
     # decisions
     "Decision": "bequest.decisions.decision",
     "freeze": "bequest.decisions.freeze",

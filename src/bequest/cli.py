@@ -229,8 +229,11 @@ def _refuse_half(model: str | None, data: str | None, others: dict[str, object])
 @contextmanager
 def _plainly(debug: bool) -> Iterator[None]:
     """Turn an error into one message and exit code 2; with --debug let it through."""
+    from bequest.report.notices import held
+
     try:
-        yield
+        with held():
+            yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:

@@ -250,6 +250,13 @@ def test_each_endpoint_is_evaluated_once_for_all_pairs(without_batchnorm):
     assert chosen.select("barrier_loss").select("a", "b").rows() == [("d", "a")]
 
 
+def test_it_tells_how_far_it_is_after_each_pair(without_batchnorm):
+    told = []
+    ends = weights_of(without_batchnorm)
+    barrier(without_batchnorm["a"], ends | {"c": ends["a"]}, TEST, points=3, tell=told.append)
+    assert told == [1 / 3, 2 / 3, 1]
+
+
 def test_a_loss_of_ones_own(without_batchnorm):
     def doubled(outputs, targets):
         return 2 * nn.functional.cross_entropy(outputs, targets)

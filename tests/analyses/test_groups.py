@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from bequest.analyses.groups import Group, bounded, counted, difference, grouped, jackknife, ranged, rank_correlation
-from bequest.analyses.intervals import Interval, mean_interval
+from bequest.analyses.groups import Group, counted, difference, grouped, jackknife, ranged, rank_correlation
 
 
 def pairs(*rows):
@@ -40,7 +39,7 @@ def test_replicas_are_counted_and_not_pairs():
     assert Group("finetune & finetune", within, (1.0,) * 10).replicas == 5
     assert Group("finetune & randinit", across, (1.0,) * 15).replicas == 3
     assert Group("P & finetune", tuple(("P", name) for name in names), (1.0,) * 5).replicas == 5
-    assert Group("finetune & finetune", within[:1], (1.0,)).replicas == 1
+    assert Group("finetune & finetune", within[:1], (1.0,)).replicas == 2  # the runs, not their one pair
 
 
 def test_a_pair_that_is_the_sum_of_its_runs_has_student_s_interval_over_runs():
@@ -135,15 +134,6 @@ def test_rank_correlation_is_spearman_s_also_with_ties():
     assert rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
     assert rank_correlation([1, 2, 3], [10, 20, 30]) == 1.0
     assert math.isnan(rank_correlation([1, 2], [3, 3]))
-
-
-def test_intervals_of_shares_are_cut_to_their_range():
-    found = mean_interval([0.01, 0.02, 0.06])
-    assert found.low < 0
-    assert bounded(found) == Interval(found.value, 0.0, found.high, 3)
-    assert bounded(Interval(0.9, 0.7, 1.2, 3)).high == 1
-    assert bounded(Interval(0.9, None, None, 1)) == Interval(0.9, None, None, 1)
-    assert bounded(Interval(0.2, -3.0, 9.0, 2), 0, 5) == Interval(0.2, 0, 5, 2)
 
 
 def test_counts_have_their_plural():

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from bequest.analyses.intervals import (
+    Interval,
     bootstrap,
+    bounded,
     linearised_ratio,
     mean_interval,
     paired_difference,
@@ -68,3 +70,12 @@ def test_linearised_ratio_is_the_ratio_of_means_with_its_spread():
     covered = np.mean([one.low <= 0.4 <= one.high for one in found])
     assert covered == pytest.approx(0.95, abs=0.02)
     assert linearised_ratio([1.0, 3.0], [2.0, 2.0]) == [0.5, 1.5]
+
+
+def test_intervals_of_shares_are_cut_to_their_range():
+    found = mean_interval([0.01, 0.02, 0.06])
+    assert found.low < 0
+    assert bounded(found) == Interval(found.value, 0.0, found.high, 3)
+    assert bounded(Interval(0.9, 0.7, 1.2, 3)).high == 1
+    assert bounded(Interval(0.9, None, None, 1)) == Interval(0.9, None, None, 1)
+    assert bounded(Interval(0.2, -3.0, 9.0, 2), 0, 5) == Interval(0.2, 0, 5, 2)

@@ -18,6 +18,25 @@ def test_table_has_all_columns_in_order_then_further_ones():
     assert frame["value"].to_list() == [0.25, 1.0, None]
 
 
+def test_no_interval_leaves_the_range_of_its_number():
+    ends = {"value": 0.8, "low": -1.5, "high": 2.5}
+    rows = [
+        {"metric": "kappa", "unit": "kappa", **ends},
+        {"metric": "cka", "unit": "CKA", **ends},
+        {"metric": "error", "unit": "share", **ends},
+        {"metric": "error_difference", "unit": "share", **ends},
+        {"metric": "loss", "unit": "nats", **ends},
+        {"metric": "l2", "unit": "l2", **ends},
+        {"metric": "error", "unit": "share", "value": 0.5, "low": None, "high": 0.75},
+    ]
+    frame = table("mistakes", rows)
+    kappa, cka, error, difference, loss, unbounded, inside = frame.select("low", "high").rows()
+    assert kappa == cka == difference == (-1.0, 1.0)
+    assert error == (0.0, 1.0) and loss == (0.0, 2.5)
+    assert unbounded == (-1.5, 2.5) and inside == (None, 0.75)
+    assert frame["value"].to_list() == [0.8] * 6 + [0.5]
+
+
 def test_table_of_nothing():
     frame = table("mistakes", [])
     assert frame.height == 0 and frame.columns == list(COLUMNS)

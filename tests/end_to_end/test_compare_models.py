@@ -117,7 +117,10 @@ def test_two_fine_tunes_and_their_base_from_files_to_a_report(name, photos, requ
     expected = sum(float((one[key].double() - other[key].double()).square().sum()) for key in trained) ** 0.5
     assert apart == pytest.approx(expected, rel=1e-9)
     assert {"mistakes", "similarity", "barrier", "decide_soup"} <= rows.keys()
-    assert "Which fine-tunes to average" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Which fine-tunes to average" in page
+    assert "2 sets of weights, given as files, compared with each other, and with P" in page
+    assert "trained on <b>" not in page
 
 
 def test_matching_is_left_out_where_attention_does_not_allow_it(photos, tmp_path, bequest):
@@ -156,6 +159,43 @@ def test_matching_is_left_out_where_attention_does_not_allow_it(photos, tmp_path
     assert "measure matching: " in named.output
     again = comparison(files, model=name, data=f"folder:{photos}", size=SIZE, changes=["matching.points=3"])
     assert "matching" in again.asked()  # by name: it is made, or fails
+
+
+NETS = """
+import os
+from torch import nn
+
+class Moody(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.fc = nn.Linear(3, classes)
+
+    def forward(self, images):
+        if os.environ.get("MOOD"):
+            raise ValueError("no images " + os.environ["MOOD"])
+        return self.fc(images.mean((2, 3)))
+"""
+
+
+def test_when_all_fails_the_report_names_the_failures_of_this_run(photos, tmp_path, bequest, monkeypatch):
+    (tmp_path / "moody_nets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    save_file({"fc.weight": torch.eye(3)[:2].contiguous(), "fc.bias": torch.zeros(2)}, tmp_path / "one.safetensors")
+    folder = tmp_path / "out"
+    words = ["compare", tmp_path / "one.safetensors", "--model", "moody_nets:Moody", "--data", f"folder:{photos}"]
+    words += ["--size", SIZE, "--change", "analyses={mistakes: {}}", "--folder", folder]
+    for day, other in (("on Monday", "on Tuesday"), ("on Tuesday", "on Monday")):
+        monkeypatch.setenv("MOOD", day)
+        ran = bequest(*words)
+        assert ran.exit_code == 1, ran.output
+        assert f"report: {folder / 'report.html'}" in ran.output
+        page = (folder / "report.html").read_text()
+        assert f"no images {day}" in page
+        assert f"no images {other}" not in page
+        assert "Where it happened" in page
+    monkeypatch.delenv("MOOD")
+    assert bequest(*words).exit_code == 0
+    assert "no images" not in (folder / "report.html").read_text()
 
 
 TEXT = {

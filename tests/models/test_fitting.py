@@ -15,7 +15,7 @@ def test_own_weights_fit() -> None:
 
 def test_missing_and_unknown_tensors_are_counted_and_named() -> None:
     model = open_model("resnet8", classes=3)
-    with pytest.raises(ValueError, match=r"ResNet.*37 missing \(bn1.weight, bn1.bias.*…\), 19 unknown \(bias1, "):
+    with pytest.raises(ValueError, match=r"ResNet.*37 missing \(bn1.weight, bn1.bias.*…\); 19 unknown \(bias1, "):
         fit_weights(model, {**open_model("fixup_resnet8", classes=3).state_dict(), "bn1.running_mean": torch.ones(1)})
 
 
@@ -28,6 +28,17 @@ def test_up_to_three_wrong_shapes_with_both() -> None:
         ValueError, match=r"2 tensors .*layer3.0.conv1.weight is \[1, 2\], the model has \[96, 48, 3, 3\]"
     ):
         fit_weights(model, weights)
+
+
+def test_missing_names_come_with_the_first_shapes_that_differ() -> None:
+    model = open_model("resnet8", classes=3)
+    weights = {key: t for key, t in model.state_dict().items() if key != "bn1.weight"} | {
+        "layer3.0.conv1.weight": torch.zeros(1, 2)
+    }
+    said = r"1 missing \(bn1.weight\); 1 of another shape \(layer3.0.conv1.weight is \[1, 2\], the model has \[96, 48"
+    with pytest.raises(ValueError, match=said) as raised:
+        fit_weights(model, weights)
+    assert "unknown" not in str(raised.value)
 
 
 def test_only_the_head_differs() -> None:

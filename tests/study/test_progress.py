@@ -40,13 +40,77 @@ def test_a_terminal_gets_a_bar_and_a_line_for_what_failed():
     assert "a [word] in brackets" in text
 
 
+class Clock:
+    """Seconds that the test sets."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
 def test_the_estimate_goes_by_cost():
-    estimate = Estimate(STEPS)
-    estimate.began -= 5.0  # five seconds ago
+    clock = Clock()
+    estimate = Estimate(STEPS, clock)
     assert estimate.left() is None
-    estimate.done = 10.0
-    assert estimate.left() == pytest.approx(10.0, abs=0.1)
-    assert estimate.left(running=15.0) == pytest.approx(1.0, abs=0.1)
+    estimate.begins(STEPS[0])
+    clock.now = 5.0
+    assert estimate.left(STEPS[0], 0.5) == pytest.approx(25.0)  # five seconds for a sixth
+    estimate.ends(STEPS[0], "done", 5.0)
+    assert estimate.left() == pytest.approx(10.0)
+    estimate.begins(STEPS[1])
+    clock.now = 7.5
+    assert estimate.left(STEPS[1], 0.5) == pytest.approx(7.5)
+
+
+def test_each_kind_of_step_has_its_own_pace():
+    clock = Clock()
+    drawn, trained = Step("images", 1, {}, cost=4.0), [Step("train", 1, {"n": n}, cost=1000.0) for n in range(2)]
+    paper = Step("report", 1, {}, cost=1.0)
+    estimate = Estimate([drawn, *trained, paper], clock)
+    clock.now = 20.0
+    estimate.ends(drawn, "done", 20.0)
+    assert estimate.left() is None  # at the pace of drawing it would be 10,005 seconds
+    clock.now = 50.0
+    estimate.ends(trained[0], "done", 30.0)
+    assert estimate.left() == pytest.approx(30.03)  # what was not seen goes like what ran the network
+
+
+def test_a_kind_that_was_not_seen_goes_at_the_pace_of_the_network_and_then_at_its_own():
+    clock = Clock()
+    reading = Step("weights", 1, {}, cost=1.0)
+    predicting = Step("predict", 1, {}, cost=10.0)
+    measuring = [Step("barrier", 1, {"n": n}, cost=100.0) for n in range(2)]
+    estimate = Estimate([reading, predicting, *measuring], clock)
+    clock.now = 60.0
+    estimate.ends(reading, "done", 60.0)
+    assert estimate.left() is None
+    clock.now = 65.0
+    estimate.ends(predicting, "done", 5.0)
+    assert estimate.left() == pytest.approx(100.0)
+    clock.now = 85.0
+    estimate.ends(measuring[0], "done", 20.0)
+    assert estimate.left() == pytest.approx(20.0)
+
+
+def test_a_step_that_failed_at_once_says_nothing_of_a_pace():
+    clock = Clock()
+    estimate = Estimate(STEPS, clock)
+    estimate.ends(STEPS[0], "failed", 0.001)
+    assert estimate.left() is None
+    clock.now = 8.0
+    estimate.ends(STEPS[1], "done", 8.0)
+    assert estimate.left() == pytest.approx(8.0)
+
+
+def test_steps_that_run_at_once_take_less_by_the_clock():
+    clock = Clock()
+    estimate = Estimate(STEPS, clock)
+    clock.now = 6.0
+    for step in STEPS[:2]:
+        estimate.ends(step, "done", 6.0)
+    assert estimate.left() == pytest.approx(3.0)
 
 
 def test_times_are_said_in_words():

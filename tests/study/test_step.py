@@ -1,9 +1,13 @@
 """The key of a step is its identity: what changes the result changes the key, and nothing else does."""
 
+import json
 import pickle
 from dataclasses import replace
 
-from bequest.study.step import Context, Step
+import pytest
+
+from bequest.study.step import Context, Step, key_of
+from bequest.study.store import Store
 
 GIVEN = Step("train", 1, {"seed": 0}, {}, label="train", cost=3.0)
 STEP = Step("predict", 1, {"split": "test"}, {"run": GIVEN}, label="predict")
@@ -55,3 +59,20 @@ def test_a_step_alone_has_the_same_key_and_stays_small():
     assert sent.inputs["before"].key == steps[-2].key
     assert sent.inputs["before"].label == "398"
     assert not sent.inputs["before"].inputs
+
+
+def test_a_step_whose_inputs_know_their_keys_alone_has_its_key_and_reads_sound_results(tmp_path):
+    store = Store(tmp_path)
+    for step in (GIVEN, STEP):
+        (store.scratch(step) / "value.json").write_text("1")
+        store.publish(step, {})
+    alone = STEP.alone()
+    assert alone.key == STEP.key and not alone.inputs["run"].arguments
+    assert store.damage(alone) is store.damage(alone.inputs["run"]) is None
+
+
+def test_what_is_read_back_from_json_has_the_key_of_what_was_written():
+    step = Step("train", 1, {"rates": [0.1, 3e-5], "größe": None, "b": {"z": True, "a": 1}}, {"run": GIVEN})
+    assert key_of(json.loads(json.dumps({**step.identity, "label": "x"}))) == step.key
+    with pytest.raises(KeyError):
+        key_of({"function": "train"})

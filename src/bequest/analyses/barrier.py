@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,8 @@ import polars as pl
 from torch import nn
 
 from bequest.analyses.conditions import untrained
-from bequest.analyses.groups import SAME_INIT, Group, bounded, counted, grouped, ranged
-from bequest.analyses.intervals import Interval, share_interval
+from bequest.analyses.groups import SAME_INIT, Group, counted, grouped, ranged
+from bequest.analyses.intervals import Interval, bounded, share_interval
 from bequest.analyses.panels import by_target_and_split, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets
@@ -75,6 +75,7 @@ def barrier(
     calibration: Batches | None = None,
     task: str | tasks.Loss | tasks.Task = "classification",
     pairs: Sequence[tuple[str, str]] | None = None,
+    tell: Callable[[float], None] | None = None,
 ) -> Result:
     """Measure error and loss on the lines between pairs of weights.
 
@@ -87,6 +88,7 @@ def barrier(
             is one on the images that the statistics come from.
         task: name of a task, a task, or a loss (outputs, targets) -> mean loss.
         pairs: pairs of names; None takes all. Each endpoint is evaluated once, in however many pairs it is.
+        tell: is told the share that is done, 0..1, after each pair.
 
     Returns:
         The rows; metrics as described at the top of this file.
@@ -108,13 +110,15 @@ def barrier(
             solutions[name] = measured.here()
     rows: list[dict[str, Any]] = []
     rows += [row for split, one in splits.items() for row in chance_rows(one, measured.task, split)]
-    for a, b in chosen:
+    for place, (a, b) in enumerate(chosen):
         curve = [solutions[a]]
         with line(model, ends[a], ends[b]) as go:
             for t in ts[1:-1]:
                 go(t)
                 curve.append(measured.here())
         rows += _pair_rows({"a": a, "b": b, "module": "*"}, ts, [*curve, solutions[b]], measured)
+        if tell is not None:
+            tell((place + 1) / len(chosen))
     return Result(NAME, table(NAME, rows))
 
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from bequest.analyses.groups import bounded, counted, ranged, rank_correlation
-from bequest.analyses.intervals import Interval, linearised_ratio, mean_interval, paired_difference
+from bequest.analyses.groups import counted, ranged, rank_correlation
+from bequest.analyses.intervals import Interval, bounded, linearised_ratio, mean_interval, paired_difference
 from bequest.analyses.pairs import ARMS, CONTROLS, arm, replica_pairs, replicas
 from bequest.analyses.panels import means
 from bequest.analyses.result import Result, table

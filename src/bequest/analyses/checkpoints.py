@@ -26,8 +26,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bequest.analyses.groups import bounded, counted
-from bequest.analyses.intervals import Interval, bootstrap, mean_interval, paired_difference
+from bequest.analyses.groups import counted
+from bequest.analyses.intervals import Interval, bootstrap, bounded, mean_interval, paired_difference
 from bequest.analyses.pairs import replicas
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Status, Verdict, judge_targets, trained_accuracy

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from bequest.analyses.conditions import TRAINING_UNKNOWN, trained, training_rows
 from bequest.analyses.groups import Group, counted, difference, grouped, ranged, rank_correlation
-from bequest.analyses.intervals import Interval
+from bequest.analyses.intervals import Interval, bounded
 from bequest.analyses.panels import by_target, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, limited
@@ -304,7 +304,7 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         numbers += f"; fine-tuning moved {groups['l2']['P & finetune'].mean.value:.3g} from P"
     moves = groups[TOGETHER].get("finetune & finetune")
     if moves is not None:
-        numbers += f". The moves without the head have cosine {ranged(moves.mean)}"
+        numbers += f". The moves without the head have cosine {ranged(bounded(moves.mean, -1.0))}"
     numbers += _trend(rows)
 
     def say(status: Any, sentence: str) -> Verdict:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -44,7 +44,7 @@ class Group:
     @property
     def replicas(self) -> int:
         """Independent runs behind the pairs: those of the smaller arm; a single reference such as P does not count."""
-        return min([len(self.pairs), *(len(names) for names in _arms(self).values())])
+        return min((len(names) for names in _arms(self).values()), default=len(self.pairs))
 
     @property
     def mean(self) -> Interval:
@@ -158,24 +158,6 @@ def ranged(interval: Interval, form: str = ".2f", scale: float = 1.0) -> str:
     if interval.low is None or interval.high is None:
         return text
     return f"{text} ({format(scale * interval.low, form)} to {format(scale * interval.high, form)})"
-
-
-def bounded(interval: Interval, low: float = 0.0, high: float = 1.0) -> Interval:
-    """Cut an interval to the range that its number can have.
-
-    Student's t knows nothing of that range: three replicas with errors of 1, 2 and 6 percent have an interval that
-    begins below 0. Only what is shown is cut; no verdict is decided by a cut interval.
-
-    Args:
-        interval: of a share, or of another number with a range.
-        low: least possible value.
-        high: largest one.
-
-    Returns:
-        The interval with its ends inside the range; value and n as they were.
-    """
-    ends = [None if end is None else min(max(end, low), high) for end in (interval.low, interval.high)]
-    return replace(interval, low=ends[0], high=ends[1])
 
 
 def counted(n: int, noun: str) -> str:

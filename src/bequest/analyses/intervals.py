@@ -2,16 +2,39 @@
 
 The intervals that every analysis uses: Student's t over replicas, the paired difference, Wilson for a share of
 examples, and a seeded bootstrap for statistics that have no formula. All are two-sided, 95 percent unless said.
+
+Student's t knows nothing of the range of a number: three replicas with kappas of 0.6, 0.9 and 0.95 have an interval
+that ends above 1, where no kappa is. Such an interval is cut to the range (`RANGES`), in the rows and in what is said.
+The true number is in the range, so the cut interval holds it as often as the whole one does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+_SHARES = (
+    *("error", "error_naive", "final_error", "path_error", "rewind_error", "rerandomised_error", "barrier_error"),
+    *("mean_train_accuracy", "same_wrong_class", "sufficient_fraction", "valley", "mean"),
+)
+_DIFFERENCES = (
+    *("difference", "error_difference", "mean_train_accuracy_difference", "error_loss", "speed_loss"),
+    *("condition_2", "condition_3", "random", "extrapolated", "rise"),
+)
+# least and largest possible value, by unit and metric; what is not here has no bound that is known
+RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "share": dict.fromkeys(_SHARES, (0.0, 1.0)) | dict.fromkeys(_DIFFERENCES, (-1.0, 1.0)),
+    "kappa": {"kappa": (-1.0, 1.0), "kappa_difference": (-2.0, 2.0)},
+    "CKA": {"cka": (-1.0, 1.0)},  # unbiased HSIC is an inner product, so by Cauchy and Schwarz
+    "cosine": {"cosine": (-1.0, 1.0)},
+    "nats": {"loss": (0.0, math.inf)},
+    "epochs": {"epochs_to_error": (0.0, math.inf)},
+    "%": {"relative_drop": (-math.inf, 100.0)},
+}
 
 
 @dataclass(frozen=True)
@@ -138,3 +161,18 @@ def bootstrap(
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(value, float(low), float(high), n)
+
+
+def bounded(interval: Interval, low: float = 0.0, high: float = 1.0) -> Interval:
+    """Cut an interval to the range that its number can have.
+
+    Args:
+        interval: of a share, or of another number with a range.
+        low: least possible value.
+        high: largest one.
+
+    Returns:
+        The interval with its ends inside the range; value and n as they were.
+    """
+    ends = [None if end is None else min(max(end, low), high) for end in (interval.low, interval.high)]
+    return replace(interval, low=ends[0], high=ends[1])

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import polars as pl
 
 from bequest.analyses.conditions import tuning_rows, untuned
-from bequest.analyses.groups import bounded, counted, ranged
-from bequest.analyses.intervals import Interval, mean_interval
+from bequest.analyses.groups import counted, ranged
+from bequest.analyses.intervals import Interval, bounded, mean_interval
 from bequest.analyses.pairs import ARMS, CONTROLS, arm, repeats_init, replica_pairs
 from bequest.analyses.panels import by_target
 from bequest.analyses.result import Result, table

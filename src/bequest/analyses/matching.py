@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from torch import nn
 
-from bequest.analyses.groups import Group, bounded, grouped, ranged
-from bequest.analyses.intervals import share_interval
+from bequest.analyses.groups import Group, grouped, ranged
+from bequest.analyses.intervals import bounded, share_interval
 from bequest.analyses.pairs import kind
 from bequest.analyses.panels import by_target_and_split
 from bequest.analyses.result import Result, table

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from bequest.analyses.intervals import RANGES
+
 if TYPE_CHECKING:
     import altair
     from torch import Tensor
@@ -45,13 +47,21 @@ def table(analysis: str, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         rows: a dictionary a row; columns of `COLUMNS` that are left out are null, further columns are kept.
 
     Returns:
-        A frame with the columns of `COLUMNS` in their order, then any further ones.
+        A frame with the columns of `COLUMNS` in their order, then any further ones. Intervals that leave the range of
+        their number are cut to it (`RANGES`).
     """
-    listed = [{"analysis": analysis, **row} for row in rows]
+    listed = [{"analysis": analysis, **row, **_cut(row)} for row in rows]
     further = {key: None for row in listed for key in row if key not in COLUMNS}
     columns: dict[str, list[Any]] = {name: [row.get(name) for row in listed] for name in (*COLUMNS, *further)}
     frame = pl.DataFrame(columns, strict=False)
     return frame.with_columns(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
+
+
+def _cut(row: Mapping[str, Any]) -> dict[str, float]:
+    """The ends of a row's interval inside the range that its metric can have, as far as it has both."""
+    known = RANGES.get(row.get("unit") or "", {}).get(row["metric"]) if "metric" in row else None
+    ends = {end: row[end] for end in ("low", "high") if row.get(end) is not None}
+    return {end: min(max(value, known[0]), known[1]) for end, value in ends.items()} if known else {}
 
 
 NUMBERS = {"value", "low", "high", "n", "unit", "note"}  # what a row says, not what it is about

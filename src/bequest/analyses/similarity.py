@@ -34,7 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from bequest.analyses.conditions import TRAINING_UNKNOWN, trained, training_rows
-from bequest.analyses.groups import Group, difference, grouped, ranged
+from bequest.analyses.groups import Group, counted, difference, grouped, ranged
+from bequest.analyses.intervals import bounded
 from bequest.analyses.pairs import CONTROLS, arm
 from bequest.analyses.panels import by_target, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
@@ -288,17 +289,20 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         tuned_pairs.append(len(tuned.values))
         other_pairs.append(min(len(other.values) for other in others))
         replicas.append(min(group.replicas for group in (tuned, *others)))
-        texts.append((margin, f"{module} {ranged(tuned.mean)} against {ranged(nearest.mean)}"))
+        shown = [ranged(bounded(group.mean, -1.0)) for group in (tuned, nearest)]
+        texts.append((margin, f"{module} {shown[0]} against {shown[1]}"))
         if "P & finetune" in groups:
             beside_p.append(tuned.mean.value > groups["P & finetune"].mean.value)
     if not texts:
         return None
     count = len(texts)
     least, closest = min(texts, key=lambda item: item[0].value)
+    least = bounded(least, -2.0, 2.0)
     numbers = (
         f"in {len(apart['above'])} of {count} modules fine-tuned models are clearly more alike than any pair with a "
-        f"random init, clearly less in {len(apart['below'])}; the closest is {closest}; {min(tuned_pairs)} fine-tuned "
-        f"pairs, {min(other_pairs)} or more of the others, {min(replicas)} replicas an arm"
+        f"random init, clearly less in {len(apart['below'])}; the closest is {closest}; "
+        f"{counted(min(tuned_pairs), 'fine-tuned pair')}, {min(other_pairs)} or more of the others, "
+        f"{counted(min(replicas), 'replica')} an arm"
     )
     if beside_p:
         numbers += f"; in {sum(beside_p)} of {len(beside_p)} they are nearer to each other than to P"

@@ -23,8 +23,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bequest.analyses.groups import bounded, counted, ranged
-from bequest.analyses.intervals import Interval, mean_interval, paired_difference
+from bequest.analyses.groups import counted, ranged
+from bequest.analyses.intervals import Interval, bounded, mean_interval, paired_difference
 from bequest.analyses.pairs import replica_pairs, replicas
 from bequest.analyses.result import table
 from bequest.analyses.verdict import trained_accuracy

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bequest.analyses.groups import bounded, counted, ranged
-from bequest.analyses.intervals import Interval, mean_interval, share_interval
+from bequest.analyses.groups import counted, ranged
+from bequest.analyses.intervals import Interval, bounded, mean_interval, share_interval
 from bequest.decisions.candidates import Candidate
 from bequest.decisions.rank_agreement import LEAST, Agreement
 from bequest.decisions.row import row

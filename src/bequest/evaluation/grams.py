@@ -1,9 +1,9 @@
 """What is kept of the output of a module, so that any two outputs can be compared later: Gram matrices of its examples.
 
 HSIC_1 needs of an output [B, ...] only the inner products of its examples, and is blind to a number added to a row and
-to a column of them. So one example of each block is subtracted from all: features far from zero cancel in float32
-otherwise, and no mean has to be found. The estimate stays unbiased if a batch is cut into blocks of a few examples, and
-a Gram matrix of n of B examples costs n / B of the whole one.
+to a column of them. So where features are far from zero, and would cancel in float32, one example of each block is
+subtracted from all, and no mean has to be found. The estimate stays unbiased if a batch is cut into blocks of a few
+examples, and a Gram matrix of n of B examples costs n / B of the whole one.
 
 Features are taken a few thousand at a time, so that what is subtracted stays in the processor's cache; sums over them
 run in float64. An output that is the memory of the one before, untouched since (that of a block and of its last ReLU),
@@ -22,6 +22,7 @@ from torch import Tensor
 CACHED = 2**19  # floats subtracted at a time on a CPU: 2 MiB (measured: the fastest of 2**17 to 2**21)
 SHELF = 2**19  # numbers taken at a time for what is kept: small tensors between large ones keep freed memory from use
 AT_ONCE = 2**26  # on a GPU, where starting a kernel costs more than its memory
+FAR = 8.0  # the mean's square over the variance from which one example is subtracted: below, cancelling costs a digit
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Grams:
     """Inner products of the examples of one output.
 
     Attributes:
-        products: for each size of block a tensor [blocks, n, n] in float64: (x_i - x_0) (x_j - x_0) in each block.
+        products: for each size of block a tensor [blocks, n, n] in float64: (x_i - x) (x_j - x) in each block,
+            where x is x_0 in the features that are far from zero and 0 in the others.
         levels: for each size [blocks]: the square of x_0, by which constant features are told from small ones.
     """
 
@@ -100,9 +102,14 @@ class Reduction:
         for start in range(0, count, width):
             features = part[:, :, start : start + width].to(kind)
             first = features[:, :1]
-            moved = torch.sub(features, first, out=self._space(features))
-            total += torch.bmm(moved, moved.mT)
-            level += torch.bmm(first, first.mT).flatten()
+            product = torch.bmm(features, features.mT) if part.device.type == "cpu" else None
+            if product is None or _far(product):  # to ask a GPU would mean to wait for it: always subtract there
+                level += torch.bmm(first, first.mT).flatten()
+                moved = torch.sub(features, first, out=self._space(features))
+                product = torch.bmm(moved, moved.mT)
+            else:
+                level += product[:, 0, 0]
+            total += product
         if part.device.type == "mps":
             total, level = total.cpu().double(), level.cpu().double()
         return total, level
@@ -122,6 +129,12 @@ class Reduction:
         if room is None or room.numel() < like.numel() or room.dtype != like.dtype or room.device != like.device:
             room = self._room = torch.empty(like.numel(), dtype=like.dtype, device=like.device)
         return room[: like.numel()].view(like.shape)
+
+
+def _far(products: Tensor) -> bool:
+    """Tell whether vectors [blocks, n], of which these are the products, lie far from zero and near to each other."""
+    shared = float(products.sum()) / products.shape[-1]
+    return not shared <= FAR * (float(products.diagonal(dim1=-2, dim2=-1).sum()) - shared)
 
 
 def _rows(features: Tensor) -> Tensor:

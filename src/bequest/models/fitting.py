@@ -23,7 +23,7 @@ def fit_weights(model: nn.Module, weights: Weights, *, except_head: bool = False
         except_head: leave the head out of the check.
 
     Raises:
-        ValueError: names up to three tensors that are missing, unknown or of another shape, or one without
+        ValueError: names up to three tensors each that are missing, unknown and of another shape, or one without
             floating-point numbers, and the way out.
     """
     own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
@@ -36,14 +36,17 @@ def fit_weights(model: nn.Module, weights: Weights, *, except_head: bool = False
             f"the weights have no head for this model ({type(model).__name__}): {_some('missing', missing)}; give the "
             "number of classes to get a fresh one"
         )
+    both = [name for name in weights if name in own and name not in head]
+    wrong = [name for name in both if weights[name].shape != own[name].shape]
+    shapes = [f"{name} is {_shape(weights[name])}, the model has {_shape(own[name])}" for name in wrong[:3]]
     if missing or unknown:
+        apart = [_some("missing", missing)] * bool(missing) + [_some("unknown", unknown)] * bool(unknown)
+        apart += [f"{len(wrong)} of another shape ({', '.join(shapes)}{', …' * (len(wrong) > 3)})"] * bool(wrong)
         raise ValueError(
-            f"the weights are not of this model ({type(model).__name__}): {_some('missing', missing)}, "
-            f"{_some('unknown', unknown)}; open the model that the weights were saved from"
+            f"the weights are not of this model ({type(model).__name__}): {'; '.join(apart)}; open the model that the "
+            "weights were saved from"
         )
-    wrong = [name for name in weights if name not in head and weights[name].shape != own[name].shape]
     if wrong:
-        shapes = [f"{name} is {_shape(weights[name])}, the model has {_shape(own[name])}" for name in wrong[:3]]
         only_head = set(wrong) <= _head_keys(model, set(wrong))
         way_out = (
             "only the head differs: give the number of classes to get a fresh head, or open the model with the "

@@ -22,6 +22,7 @@ from rich.table import Table
 from bequest.models.files import write_weights
 from bequest.report.contents import ReportInput
 from bequest.report.figures import PDFS
+from bequest.report.how_far import how_far
 from bequest.report.page import write_report
 from bequest.report.tables import number
 from bequest.study.provenance import provenance
@@ -96,10 +97,11 @@ def _contents(
         done["pickled code"] = "was allowed to run (--trust-pickle)"
     shown = [path.name for path in files]
     told_of = " and ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
-    summary = (
+    summary = f"{how_far(made.results['distance'].rows, made.results['changes'].rows)} " + (
         "Weights alone: no network was run and no data were seen, so nothing here says what the models can do. The "
         "modules and their order are read from the names of the tensors."
     )
+    summary += " In tables and charts P stands for the base." if base else ""
     words = ["bequest", "compare", *map(str, files), *(["--base", str(base)] if base else [])]
     words += ["--trust-pickle"] if about["trust_pickle"] else []
     return ReportInput(
@@ -117,10 +119,12 @@ def _print(console: Console, made: Alone) -> None:
     """The main numbers of each pair; the rest is in the report."""
     columns = ("l2", "l2_relative", "cosine", "unchanged", "sign_agreement")
     whole = pl.concat([made.results[name].rows.filter(module="*") for name in ("distance", "changes")], how="diagonal")
+    console.print(one_line(how_far(made.results["distance"].rows, made.results["changes"].rows), 1000), soft_wrap=True)
     table = Table("a", "b", *(name.replace("_", " ") for name in columns), box=None)
     for (a, b), part in whole.drop_nulls("b").group_by("a", "b", maintain_order=True):
         values = dict(part.select("metric", "value").iter_rows())
-        table.add_row(str(a), str(b), *(number(values.get(name)) for name in columns))
+        shown = [name.partition("/")[2] or name for name in (str(a), str(b))]
+        table.add_row(*shown, *(number(values.get(name)) for name in columns))
     console.print(table)
     for what, why in made.left_out:
         console.print(one_line(f"left out: {what}: {why}"), markup=False, highlight=False, soft_wrap=True)

@@ -121,7 +121,7 @@ class ReportInput:
         failures: steps that failed.
         left_out: what could not be measured, or not compared, and why.
         advices: what should be done, by what was tried out for it.
-        summary: a sentence in place of the count of claims, for a report that has no claims to judge.
+        summary: a sentence in place of what was pre-trained and trained on, for weights that were given.
     """
 
     title: str

@@ -24,6 +24,7 @@ from bequest.study.functions.measuring import open_predictions
 from bequest.study.plan import Plan
 from bequest.study.reading import dump
 from bequest.study.resources import Resources
+from bequest.study.spec import Study
 from bequest.study.step import Step
 from bequest.study.store import Store
 
@@ -56,6 +57,7 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         targets=tuple(study.targets),
         results=results(plan, store),
         source=source,
+        summary=_given(study, source),
         asked=dump(study.model_copy(update={"resources": Resources()})),  # no result depends on them
         done=_facts(plan, store) | _left_out(opened),
         sweep=_sweep(plan, store),
@@ -69,6 +71,17 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         left_out=tuple(study.left_out.items()),
         advices=tuple(advices(plan, store)),
     )
+
+
+def _given(study: Study, source: str | None) -> str:
+    """Say of weights that were given, and not trained here, what was done with them."""
+    if not study.given:
+        return ""
+    count = len(study.given)
+    base = f", and with P ({source})" if source else ""
+    doors = " and ".join(target.data for target in study.targets.values())
+    beside = f" compared with each other{base}" if count > 1 else f" examined{base.replace(', and', '')}"
+    return f"{'Weights' if count == 1 else f'{count} sets of weights'}, given as files,{beside} on {doors}."
 
 
 def results(plan: Plan, store: Store) -> dict[str, pl.DataFrame]:

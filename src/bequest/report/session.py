@@ -16,6 +16,7 @@ from bequest.report.export import KINDS, Kind, export
 from bequest.report.figures import PDFS
 from bequest.report.gathering import READ, failures, gather, results
 from bequest.report.headline import headlines
+from bequest.report.notices import tell
 from bequest.report.page import write_report
 from bequest.report.verdicts import slots
 from bequest.report.what_to_do import advices
@@ -62,6 +63,7 @@ def carry_out(
     folder = folder.absolute() if engine == "ray" else folder  # other processes run elsewhere
     context = Context(device=named, workers=workers, events=_events(study, folder))
     made = plan(study)  # before anything is written: bad input leaves nothing behind
+    tell()
     store = Store(folder)
     last = _report_step(made)
     steps = made.steps(last)
@@ -202,6 +204,8 @@ def _discard_damaged(made: Plan, last: Step, store: Store, console: Console) -> 
             said = one_line(f"{damage}; {step.label} is done again")
             console.print(said, markup=False, highlight=False, soft_wrap=True)
             store.discard(step)
+        elif step is last and store.has(last) and store.open(last).json("provenance").get("inputs_that_failed"):
+            store.discard(last)  # it names the failures of an earlier run; those of this one may be others
         if store.has(last):
             break
 

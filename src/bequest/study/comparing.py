@@ -19,6 +19,11 @@ from bequest.study.prepared import prepared
 from bequest.study.reading import BadStudy, check, with_changes
 from bequest.study.spec import Study
 
+SOONER: dict[str, dict[str, float]] = {  # so that a comparison takes minutes, not hours, where networks are large; each can be asked for again
+    "barrier": {"points": 11},
+    "basin": {"samples": 4},
+    "criticality": {"draws": 5, "images": 64, "precision": 0.25},
+}
 TARGET = "data"  # what the one target of a comparison is called
 
 
@@ -70,9 +75,9 @@ def comparison(
     }
     if base is not None:
         content["source"] = {"weights": str(base.resolve())}
-    content["analyses"] = {kind: {} for kind in usual(len(files), base is not None)}
+    content["analyses"] = {kind: dict(SOONER.get(kind, {})) for kind in usual(len(files), base is not None)}
     if "criticality" in content["analyses"]:
-        content["analyses"]["criticality"] = {"replicas": len(files)}  # from the base to each of them
+        content["analyses"]["criticality"]["replicas"] = len(files)  # from the base to each of them
     if base is not None and len(files) > 1:
         content["decisions"] = {"soup": {}}  # may these be averaged?
     content |= prepared(model) | ({"size": size} if size is not None else {})

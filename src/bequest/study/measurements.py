@@ -36,6 +36,7 @@ FROM_P = ("similarity", "distance", "checkpoints")  # these look at P too
 MODULES = 12  # a typical number, for the estimates
 NOISES = 6  # sigmas of a valley
 SEARCHED = 12  # points looked at for each sample of a basin, in both ways out of it
+COARSE = 0.1  # a precision of mu above this takes half of the passes
 TRIED = 70  # forward passes over the images for each module of criticality; 10 draws, mu to two percent
 
 
@@ -159,6 +160,7 @@ def cost_of(options: Measured, runs: Sequence[str], images: Images) -> float:
             rest = sum(min(others, count) for arm, count in arms.items() if arm in CONTROLS)
             rest += (ways - 1) * sum(min(others, count) for arm, count in arms.items() if arm not in CONTROLS)
             passes = TRIED * options.draws / 10 if options.draws else 1
+            passes *= 0.5 if options.draws and options.precision > COARSE else 1
             return (first + rest) * MODULES * passes * images.seen(options.images)
         case Valley():
             places = options.points * NOISES * options.draws * len(options.paths)

@@ -56,7 +56,7 @@ class Function:
         run: takes the folder to write into, the arguments, the inputs and the context.
         version: raised whenever the result for the same arguments changes.
         tolerant: prefixes of the names of inputs that may have failed, as long as one with the first prefix is there
-            (`""` stands for all); empty if every input is needed.
+            (`""` stands for all, and then none has to be there); empty if every input is needed.
         kind: which part of the study's `resources` says what it asks of a cluster.
     """
 
@@ -105,8 +105,7 @@ class Step:
     @cached_property
     def key(self) -> str:
         """Name of the result's folder: the function and 24 hexadecimal digits of the hash of the identity."""
-        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return f"{self.function}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+        return key_of(self.identity)
 
     def alone(self) -> Step:
         """Give the same step, with the same key, whose inputs know their key and label alone: small enough to send."""
@@ -115,3 +114,21 @@ class Step:
             inputs[name] = Step(needed.function, needed.version, {}, label=needed.label)
             vars(inputs[name])["key"] = needed.key  # where the cached property looks first
         return replace(self, inputs=inputs)
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Give the key of an identity; what is read from JSON has that of what was written.
+
+    Args:
+        identity: see `Step.identity`; further entries do not count.
+
+    Returns:
+        See `Step.key`.
+
+    Raises:
+        KeyError: if it lacks an entry.
+        ValueError: if it holds a number that is not finite.
+    """
+    counts = {name: identity[name] for name in ("function", "version", "arguments", "inputs")}
+    text = json.dumps(counts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{identity['function']}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"

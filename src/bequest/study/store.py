@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 
 from bequest.study.claim import Claim, read, take
-from bequest.study.step import Step
+from bequest.study.step import Step, key_of
 
 MEGABYTE = 2**20
 
@@ -135,12 +135,11 @@ class Store:
             return None
         if found := artefact.intact(quickly=quickly, read=read):
             return found
-        asked = json.loads(json.dumps(step.identity))
         try:
-            spec = dict(artefact.json("spec"))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            described = key_of(dict(artefact.json("spec")))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             return f"{artefact.folder / 'spec.json'} cannot be read: {error}"
-        if {key: spec.get(key) for key in asked} != asked:  # the label may be another
+        if described != step.key:
             return f"{artefact.folder / 'spec.json'} is that of another step, or of another version of it"
         return None
 

@@ -108,12 +108,13 @@ def discard(step: Step, store: Store, says: Callable[[str], None]) -> None:
 
 
 def enough(step: Step, inputs: Mapping[str, object]) -> bool:
-    """Tell whether the inputs that are there are enough to go on."""
+    """Tell whether the inputs that are there are enough to go on; a step that tolerates all (`""`) needs none."""
     missing = step.inputs.keys() - inputs.keys()
     if not step.tolerant:
         return not missing
     first = step.tolerant[0]
-    return all(name.startswith(step.tolerant) for name in missing) and any(name.startswith(first) for name in inputs)
+    kept = not first or any(name.startswith(first) for name in inputs)
+    return kept and all(name.startswith(step.tolerant) for name in missing)
 
 
 def inputs_of(step: Step, store: Store) -> dict[str, Artefact]:

@@ -108,6 +108,7 @@ class _Driver:
         self.running: dict[Any, Step] = {}
         self.begun: set[str] = set()
         self.lost: Counter[str] = Counter()
+        self.spoiled: Counter[str] = Counter()
         self.renewed: set[str] = set()
         self.damaged: dict[str, list[Step]] = {}
         self.told = self.looked = time.monotonic()
@@ -180,6 +181,9 @@ class _Driver:
             raise StoreError(answer.message)
         if answer.trouble == "damaged":
             if answer.damaged not in self.damaged:
+                self.spoiled[answer.damaged] += 1
+                if self.spoiled[answer.damaged] > RETRIES:
+                    raise StoreError(f"{answer.message}, though it was done {RETRIES} times again; is the disk sound?")
                 self.watcher.says(f"{answer.message}; it is done again")
             self.damaged.setdefault(answer.damaged, []).append(step)
         elif answer.ended:

@@ -144,6 +144,7 @@ def barrier(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Art
         task=task_of(arguments),
         calibration=evaluation_batches(packed, "train", arguments),
         pairs=chosen,
+        tell=context.tell,
     )
     write_result(folder, arguments, inputs, result)
 

@@ -87,7 +87,7 @@ def opened(browser: Any, path: Path) -> float:
     browser.ask("Page.navigate", url="about:blank")
     start = time.perf_counter()
     browser.ask("Page.navigate", url=path.resolve().as_uri())
-    while browser.evaluate("document.documentElement.dataset.sight") is None:
+    while browser.evaluate("document.documentElement?.dataset.sight") is None:
         if time.perf_counter() - start > 60:
             raise RuntimeError("the page was not drawn in 60 s")
         time.sleep(0.01)

@@ -1,11 +1,10 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import polars as pl
 
 from bequest.analyses.result import table
 from bequest.report.answer import answers
-from bequest.report.contents import Failure, ReportInput
+from bequest.report.contents import Advice, Failure, ReportInput
 from bequest.report.verdicts import slots
 
 
@@ -59,9 +58,11 @@ def test_where_leaves_out_the_head_and_says_when_nothing_had_to_move():
 def test_advice_failures_and_the_count_of_claims():
     results = {"learning_curves": curves(-0.15, -0.2, -0.1)}
     report = ReportInput("x", ("line",), results, failures=(Failure("a", "b"),))
-    object.__setattr__(report, "advices", (SimpleNamespace(target="line", sentence="Freeze stem."),))
+    sentence = "Freeze stem; it takes 50 % of the seconds."
+    advised = tuple(Advice("freeze", "line", sentence, sure, pl.DataFrame()) for sure in ("measured", "inconclusive"))
+    object.__setattr__(report, "advices", advised)
     found = {one.question: [line for _, line in one.lines] for one in answers(report, slots({}))}
-    assert found["What to do"] == ["Freeze stem."]
+    assert found["What to do"] == ["Freeze stem.", "Freeze stem (inconclusive)."]
     sure = found["How sure that is"]
     assert sure[0].startswith("Of the 11 claims") and sure[-1] == "1 step failed; see below."
 

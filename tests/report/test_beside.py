@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from bequest.report.beside import beside
-from bequest.report.contents import Failure, ReportInput
+from bequest.report.contents import Advice, Failure, ReportInput
 from bequest.report.headline import headlines
 from bequest.report.page import render
 from bequest.report.verdicts import slots
@@ -41,3 +41,26 @@ def test_studies_of_one_name_are_numbered_and_one_without_targets_is_refused(two
     assert beside(*two, ("x", "x")).targets[0] == "x (1): line"
     with pytest.raises(ValueError, match="weights has no targets"):
         beside(two[0], ReportInput("x", results={"distance": pl.DataFrame()}), ("x", "weights"))
+
+
+def test_what_both_advise_on_a_target_stands_side_by_side(two):
+    nothing = pl.DataFrame(
+        {"metric": ["x"], "value": [1.0], "a": [None], "x": [None], "module": [None], "split": [None]}
+    )
+
+    def advised(*made):
+        return tuple(
+            Advice(decision, target, "Do it.", "measured", nothing, {}, file) for decision, target, file in made
+        )
+
+    first = replace(two[0], advices=advised(("soup", "line", "steps/1/soup.safetensors"), ("soup", "mono", None)))
+    second = replace(two[1], advices=advised(("freeze", "mono", None), ("soup", "mono", "steps/2/soup.safetensors")))
+    both = beside(first, second, ("old", "new"))
+    assert [(one.decision, one.target, one.weights) for one in both.advices] == [
+        ("soup", "old: line", "old: steps/1/soup.safetensors"),
+        ("soup", "old: mono", None),
+        ("soup", "new: mono", "new: steps/2/soup.safetensors"),
+        ("freeze", "new: mono", None),
+    ]
+    page = render(both)
+    assert page.index("<h4>old: mono</h4>") < page.index("<h4>new: mono</h4>")

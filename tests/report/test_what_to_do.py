@@ -3,7 +3,6 @@
 import polars as pl
 
 from bequest.analyses.result import table
-from bequest.report.candidates import candidates
 from bequest.report.contents import Advice, ReportInput
 from bequest.report.page import render
 from bequest.report.what_to_do import told
@@ -27,13 +26,6 @@ def rows():
     )
 
 
-def test_candidates_stand_side_by_side_at_the_chosen_alpha():
-    assert candidates(rows()).rows(named=True) == [
-        {"tried": "one", "validation_error": 0.2, "test_error": 0.25, "sketch_error": 0.5, "difference": None},
-        {"tried": "wise-ft", "validation_error": 0.1, "test_error": 0.15, "sketch_error": None, "difference": -0.1},
-    ]
-
-
 def test_the_page_says_what_to_do_and_escapes_it():
     decided = (
         Advice(
@@ -54,7 +46,29 @@ def test_the_page_says_what_to_do_and_escapes_it():
     assert "steps/soup-1/soup.safetensors" in page
     assert "2 seconds, 20 images" in page
     assert "<b>t</b>" not in page and "<i>no</i>" not in page
-    first, second = told(decided, ["t"])
+    (_, [first]), (_, [second]) = told(decided, ["t"])
     assert (first.shape, second.shape) == ("holds", "unclear")
     assert second.advice.weights is None
+    assert "Download Which fine-tunes to average as CSV" in page
     assert "What to do" not in render(ReportInput("A study"))
+
+
+def test_targets_stand_under_the_question_and_what_it_saves_is_said():
+    saved = table(
+        "checkpoint",
+        [
+            {"a": "finetune", "metric": "saved_share", "value": 0.75},
+            {"a": "finetune", "metric": "saved_seconds", "value": 1234.0},
+        ],
+    )
+    made = [Advice("soup", "x", "A.", "measured", rows()), Advice("checkpoint", "x", "B.", "measured", saved)]
+    made.append(Advice("soup", "y", "C.", "refused", rows()))
+    shown = told(made, ["x", "y"])
+    assert [(question, [one.advice.target for one in group]) for question, group in shown] == [
+        ("Which fine-tunes to average", ["x", "y"]),
+        ("When to stop the pre-training", ["x"]),
+    ]
+    assert shown[1][1][0].saving == "75 % of the pre-training, 1,234 seconds"
+    assert shown[0][1][0].saving == ""
+    page = render(ReportInput("A study", targets=("x", "y"), advices=tuple(made)))
+    assert page.count("<h4>x</h4>") == 2 and page.count("<h4>y</h4>") == 1

@@ -123,7 +123,7 @@ def test_every_decision_leaves_its_rows_what_it_says_and_what_it_cost(finished):
     _, _, rows = decided(finished, "labels")
     assert set(rows.filter(metric="error")["x"]) == {1, 2}
     _, told, rows = decided(finished, "source")
-    assert set(rows.filter(metric="probe")["a"]) == {"P", "none"}
+    assert set(rows.filter(metric="probe")["a"]) == {"P", "random init"}
 
 
 def test_the_weights_of_the_best_source_have_the_test_error_that_is_claimed(finished):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import polars as pl
 import torch
 
+from bequest.analyses.groups import bounded
 from bequest.analyses.intervals import Interval, mean_interval
 from bequest.analyses.result import table
 from bequest.decisions.scores import Score, paired
@@ -226,7 +227,7 @@ def _rows(one: Tried, outcome: Outcome, units: Sequence[Module], task: Task) -> 
 
 
 def _errors(scores: Sequence[Score], split: str, task: Task) -> Iterator[dict[str, Any]]:
-    mean = mean_error(scores)
+    mean = bounded(mean_error(scores)) if task.shares else mean_error(scores)
     ends = {"low": mean.low, "high": mean.high, "n": mean.n, "split": split}
     yield {"metric": "error", "value": mean.value, "unit": task.units["error"], **ends}
     loss = math.fsum(score.loss for score in scores) / len(scores)

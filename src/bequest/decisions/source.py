@@ -144,9 +144,7 @@ def source(
         rows.append(row("error_difference", best.name, difference, b=trained[1].name, split="validation"))
     learned = _learned(best, validation, asked)
     sure = learned and difference is not None and difference.high is not None and difference.high < 0
-    advice = told(trained, confirmed, difference, sure, by, agreements, len(found), asked)
-    if not learned:
-        advice = f"No candidate learned the target, so they can't be compared. {advice}"
+    advice = told(trained, confirmed, difference, sure, by, agreements, len(found), asked, learned=learned)
     weights = min(best.tunes, key=lambda tune: tune.score).weights
     return Decision(NAME, advice, table(NAME, rows), costs, "measured" if sure else "inconclusive", weights)
 

@@ -67,6 +67,8 @@ def advice(
     agreements: Mapping[str, Agreement | None],
     there: int,
     task: tasks.Task,
+    *,
+    learned: bool = True,
 ) -> str:
     """Say what to start from.
 
@@ -79,6 +81,7 @@ def advice(
         agreements: of each score with the truth.
         there: how many candidates there were.
         task: what the error is.
+        learned: whether the best one is clearly above guessing.
 
     Returns:
         One sentence.
@@ -89,7 +92,10 @@ def advice(
         """A share in percent, with its interval; a loss as it is."""
         return ranged(found, ".3f") if task.units["error"] == "loss" else f"{ranged(found, '.1f', 100)} {unit}"
 
-    said = f"Start from {best.name}: fine-tuned it has an error of {sized(_alone(best.order[0]))} on validation"
+    begin = f"Start from {best.name}: fine-tuned it has"
+    if not learned:
+        begin = f"No candidate learned the target, so nothing can be advised: the best one, {best.name}, has"
+    said = f"{begin} an error of {sized(_alone(best.order[0]))} on validation"
     if difference is not None:
         word = "clearly better than" if sure else "not to be told apart from"
         said += f", {word} the next, {trained[1].name} (by {sized(_turned(difference), 'points')})"

@@ -6,6 +6,7 @@ section does not show.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from bequest.analyses.verdict import COVERED
-from bequest.report.contents import ReportInput
+from bequest.report.contents import Advice, ReportInput
 from bequest.report.network import CKA, RISE, module_measures
 from bequest.report.verdicts import Slot
 from bequest.report.wording import signed, tally
@@ -51,8 +52,7 @@ def answers(report: ReportInput, slots: Sequence[Slot]) -> list[Answer]:
         return []
     what = [(target, line) for target in report.targets if (line := _what(report.results, target))]
     where = [(target, line) for target in report.targets if (line := _where(report.results, target))]
-    # decisions are made elsewhere; a report without them has no such field
-    todo = [(one.target, one.sentence) for one in getattr(report, "advices", ())]
+    todo = [(one.target, _short(one)) for one in report.advices]
     found = [
         Answer("What was transferred", _named(what, report.targets), "learning_curves"),
         Answer("Where it lives", _named(where, report.targets), "network"),
@@ -60,6 +60,13 @@ def answers(report: ReportInput, slots: Sequence[Slot]) -> list[Answer]:
         Answer("How sure that is", tuple(("", line) for line in _sure(report, slots)), "verdicts"),
     ]
     return [answer for answer in found if answer.lines]
+
+
+def _short(advice: Advice) -> str:
+    """What to do, without the numbers that decided: they stand below."""
+    words = re.split(r"[;:] ", advice.sentence, maxsplit=1)[0].rstrip(".")
+    unsure = advice.sure == "inconclusive" and "sure" not in words
+    return f"{words} (inconclusive)." if unsure else f"{words}."
 
 
 def _named(lines: Sequence[tuple[str, str]], targets: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -6,11 +6,12 @@ table and row of charts. Nothing is measured between the two, so a difference be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import polars as pl
 
-from bequest.report.contents import Failure, ReportInput
+from bequest.report.contents import Advice, Failure, ReportInput
 
 
 def beside(first: ReportInput, second: ReportInput, names: tuple[str, str]) -> ReportInput:
@@ -55,7 +56,19 @@ def beside(first: ReportInput, second: ReportInput, names: tuple[str, str]) -> R
         repeat=(*a.repeat, *b.repeat),
         failures=(*a.failures, *b.failures),
         left_out=(*a.left_out, *b.left_out),
+        advices=_advised(a, b, order, names),
     )
+
+
+def _advised(a: ReportInput, b: ReportInput, order: Sequence[str], names: tuple[str, str]) -> tuple[Advice, ...]:
+    """What both advise: the same decision on the same target stands next to each other."""
+    decisions = list(dict.fromkeys(advice.decision for one in (a, b) for advice in one.advices))
+    targets = [f"{name}: {target}" for target in order for name in names]
+
+    def place(advice: Advice) -> tuple[int, int]:
+        return decisions.index(advice.decision), targets.index(advice.target)
+
+    return tuple(sorted((*a.advices, *b.advices), key=place))
 
 
 def _named(one: ReportInput, name: str) -> ReportInput:
@@ -81,6 +94,9 @@ def _named(one: ReportInput, name: str) -> ReportInput:
         predictions=tuple(replace(said, target=target(said.target)) for said in one.predictions),
         failures=tuple(Failure(f"{name}: {one.step}", one.message, one.traceback) for one in one.failures),
         left_out=tuple((f"{name}: {what}", why) for what, why in one.left_out),
+        advices=tuple(
+            replace(advice, target=f"{name}: {advice.target}", weights=target(advice.weights)) for advice in one.advices
+        ),
     )
 
 

@@ -167,7 +167,7 @@
     if (button.dataset.all === "print") print();
   }));
   let before = [];
-  addEventListener("beforeprint", () => { before = folds.filter((fold) => !fold.open); before.forEach((fold) => { fold.open = true; }); });
+  addEventListener("beforeprint", () => { before = [...document.querySelectorAll("details:not([open]):not(.behind)")]; before.forEach((fold) => { fold.open = true; }); });
   addEventListener("afterprint", () => before.forEach((fold) => { fold.open = false; }));
 
   if (keys.length) {

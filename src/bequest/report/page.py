@@ -86,7 +86,8 @@ def render(report: ReportInput, *, pdfs: bool = False) -> str:
     swept = [] if sweep is None else sweep_charts(sweep)
     network = network_charts(report.results, report.targets)
     charts = network + [chart for part in parts for chart in part.charts] + swept
-    saved, dropped = downloads(charts, pdfs)
+    decided = told(report.advices, report.targets)
+    saved, dropped = downloads([*charts, *(one.file for _, made in decided for one in made)], pdfs)
     vega = vega_script() if any(chart.spec for chart in charts) else ""
     contents = [(part.key, part.title) for part in parts]
     contents = [("network", "Where in the network")] * bool(network) + contents
@@ -100,7 +101,7 @@ def render(report: ReportInput, *, pdfs: bool = False) -> str:
         contents += [(key, title)] * there
     shown: dict[str, Any] = {
         "report": report,
-        "advices": told(report.advices, report.targets),
+        "decided": decided,
         "asked": _yaml(report.asked),
         "slots": claims,
         "tally": tally(claims),
@@ -122,7 +123,9 @@ def render(report: ReportInput, *, pdfs: bool = False) -> str:
         "sections": parts,
         "sweep_charts": swept,
         "sweep": sweep is not None,
-        "runs": None if report.runs is None or report.runs.is_empty() else frame_table(report.runs, "Runs", most=400),
+        "runs": None
+        if report.runs is None or report.runs.is_empty()
+        else frame_table(report.runs, "All runs, one a row", most=400),
         "grid": grid(report.pictures),
         "strips": strips(report.shuffled),
         "specs": script_json(

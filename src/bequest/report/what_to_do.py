@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from bequest.report.candidates import candidates
+from bequest.report.charts import Chart
 from bequest.report.contents import Advice
-from bequest.report.tables import Table, frame_table, result_table
+from bequest.report.tables import Table, result_table
 
 if TYPE_CHECKING:
     from bequest.study.plan import Plan
@@ -21,10 +24,14 @@ TITLES = {
     "source": "What to start from",
     "labels": "Whether to transfer, and what it is worth in labels",
 }
-WORDS = {"measured": "measured", "inconclusive": "not sure", "refused": "refused"}
+WORDS = {"measured": "measured", "inconclusive": "inconclusive", "refused": "refused"}
 SHAPES = {"measured": "holds", "inconclusive": "unclear", "refused": "fails"}
-TRIED = ("freeze", "soup")  # their rows are about candidates
 COSTS = {"seconds": "{:,.0f} seconds", "images": "{:,.0f} images through the network"}
+SAVED = {  # what following an advice saves, by metric
+    "saved_share": "{:.0f} % of the pre-training",
+    "saved_images": "{:,.0f} images learned from",
+    "saved_seconds": "{:,.0f} seconds",
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,10 @@ class Told:
         title: the question.
         word: how sure it is.
         cost: what it took.
+        saving: what following it saves, where that was worked out.
         table: the rows.
         shape: the drawing beside it.
+        file: the rows as a download.
         candidates: what was run, one row each, where the rows have candidates.
     """
 
@@ -45,8 +54,10 @@ class Told:
     title: str
     word: str
     cost: str
+    saving: str
     table: Table
     shape: str
+    file: Chart
     candidates: Table | None = None
 
 
@@ -71,7 +82,7 @@ def advices(plan: Plan, store: Store) -> Iterator[Advice]:
             )
 
 
-def told(made: Sequence[Advice], targets: Sequence[str]) -> list[Told]:
+def told(made: Sequence[Advice], targets: Sequence[str]) -> list[tuple[str, list[Told]]]:
     """Give decisions as the page shows them.
 
     Args:
@@ -79,14 +90,24 @@ def told(made: Sequence[Advice], targets: Sequence[str]) -> list[Told]:
         targets: all targets of the study: one alone is not named.
 
     Returns:
-        One for each, in order.
+        The question of each decision, in order, with what was decided on each target.
     """
-    found = []
-    for advice in made:
-        title = TITLES.get(advice.decision, advice.decision.capitalize())
-        title = f"{title}: {advice.target}" if len(targets) > 1 else title
+    found: dict[str, list[Told]] = {}
+    for place, advice in enumerate(made):
+        question = TITLES.get(advice.decision, advice.decision.capitalize())
+        title = f"{question}: {advice.target}" if len(targets) > 1 else question
         cost = ", ".join(form.format(advice.costs[name]) for name, form in COSTS.items() if name in advice.costs)
-        tried = frame_table(candidates(advice.rows), f"{title}: what was run") if advice.decision in TRIED else None
+        short = advice.decision.capitalize() + (f", {advice.target}" if len(targets) > 1 else "")
+        tried = candidates(advice.decision, advice.rows, f"{short}: what was run, with 95 % intervals")
         rows = result_table(advice.rows, f"{title}: rows")
-        found.append(Told(advice, title, WORDS[advice.sure], cost, rows, SHAPES[advice.sure], tried))
-    return found
+        file = Chart(f"chart-decide_{advice.decision}-{place}", title, title, rows=advice.rows)
+        shape, word = SHAPES[advice.sure], WORDS[advice.sure]
+        one = Told(advice, title, word, cost, _saving(advice.rows), rows, shape, file, tried)
+        found.setdefault(question, []).append(one)
+    return list(found.items())
+
+
+def _saving(rows: pl.DataFrame) -> str:
+    there = dict(rows.drop_nulls("value").select("metric", "value").iter_rows())
+    there = {metric: 100 * value if metric == "saved_share" else value for metric, value in there.items()}
+    return ", ".join(form.format(there[name]) for name, form in SAVED.items() if there.get(name))

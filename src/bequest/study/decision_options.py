@@ -49,7 +49,7 @@ class SourceChoice(Measured):
     candidates: dict[str, Path] = Field(default_factory=dict)
     """Files of further weights of the study's model, by name; relative to the study file, or `package:NAME/FILE`."""
     fresh: bool = True
-    """A network that was never trained is among the candidates, as `none`: what a source has to beat."""
+    """A network that was never trained is among the candidates, as `random init`: what a source has to beat."""
     by: Score = "logme"
     """The score that sorts the candidates."""
     top: int | None = Field(default=None, ge=1, le=1000)

@@ -39,8 +39,8 @@ FUNCTIONS: dict[str, Function] = {
     "valley": Function(parts.valley, version=2, tolerant=("run/",)),
     "decide_checkpoint": Function(deciding.checkpoint, version=1, tolerant=("run/",)),
     "decide_labels": Function(deciding.labels, version=1, tolerant=("run/",)),
-    "decide_source": Function(deciding.source, version=1),
+    "decide_source": Function(deciding.source, version=2),
     "decide_soup": Function(soup_and_freeze.soup, version=1, tolerant=("run/",)),
-    "decide_freeze": Function(soup_and_freeze.freeze, version=1, tolerant=("images", "measured/")),
+    "decide_freeze": Function(soup_and_freeze.freeze, version=2, tolerant=("images", "measured/")),
     "spectrum": Function(parts.spectrum, version=2, tolerant=("run/",)),
 }

@@ -88,7 +88,7 @@ def source(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Arte
         )
     if arguments["fresh"]:
         network = open_model(arguments["model"], classes=count, seed=fold(arguments["seed"], "fresh"))
-        candidates["none"] = network.to(context.device)
+        candidates["random init"] = network.to(context.device)
     images, targets = joined([packed], "train", arguments)
     examples = Examples(images, targets, count, tuple(arguments["mean"]), tuple(arguments["std"]))
     decision = source_(

@@ -43,7 +43,7 @@ def test_missing_names_come_with_the_first_shapes_that_differ() -> None:
 
 def test_only_the_head_differs() -> None:
     model, other = open_model("resnet8", classes=3), open_model("resnet8", classes=5)
-    with pytest.raises(ValueError, match=r"fc.weight is \[5, 96\], the model has \[3, 96\].*only the head differs"):
+    with pytest.raises(ValueError, match=r"fc.weight is \[5, 96\], the model has \[3, 96\].*Only the head differs"):
         fit_weights(model, other.state_dict())
     fit_weights(model, other.state_dict(), except_head=True)
     fit_weights(model, {k: t for k, t in other.state_dict().items() if not k.startswith("fc.")}, except_head=True)

@@ -74,7 +74,7 @@ def test_a_head_for_other_classes(name: str, head: str) -> None:
     assert all(torch.equal(model.state_dict()[key], source.state_dict()[key]) for key in same)
     said = opening_of(model)
     assert (said.head, said.head_drawn, said.classes, said.seed) == (head, True, 6, 5)
-    with pytest.raises(ValueError, match=rf"{head}\.weight is \[4, .*only the head differs"):
+    with pytest.raises(ValueError, match=rf"{head}\.weight is \[4, .*Only the head differs"):
         open_model(name, weights=source.state_dict())
 
 

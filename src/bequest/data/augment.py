@@ -30,6 +30,8 @@ def augment(
     generator: torch.Generator,
     scale: tuple[float, float] = SCALE,
     degrees: float = DEGREES,
+    places: Tensor | None = None,
+    of: int = 0,
 ) -> Tensor:
     """Vary the images of a batch.
 
@@ -39,6 +41,8 @@ def augment(
         generator: gives the random numbers, on its own device; "none" takes none.
         scale: least and greatest share of the area that "crop" keeps, above 0 and up to 1.
         degrees: "rotate" turns by up to this angle either way.
+        places: where the images are a part of a batch, int64 [n], their places in it: they vary as they would in it.
+        of: images in that batch.
 
     Returns:
         Float images of the same shape and memory format; uint8 came out as float32 in 0..1.
@@ -53,7 +57,8 @@ def augment(
     if kinds == ("none",):
         return floats
     n, _, height, width = images.shape
-    draws = torch.rand(n, DRAWS, generator=generator, device=generator.device).to(images.device)
+    draws = torch.rand(n if places is None else of, DRAWS, generator=generator, device=generator.device)
+    draws = (draws if places is None else draws[places.to(draws.device)]).to(images.device)
     area, ratio, right, down, mirrored, turn = draws.unbind(1)
     wide, high = torch.ones_like(area), torch.ones_like(area)
     if "crop" in kinds:
@@ -91,15 +96,41 @@ def mixup(
     Raises:
         ValueError: if alpha is negative or not finite.
     """
-    if not 0 <= alpha < math.inf:
-        raise ValueError(f"mixup's alpha has to be 0 or more, not {alpha}")
-    certain = targets if targets.is_floating_point() else one_hot(targets, classes).to(torch.float32)
+    certain = shares_of_classes(targets, classes)
+    share, partners = draw_mix(len(images), alpha=alpha, generator=generator)
     if alpha == 0:
         return images, certain
+    partners = partners.to(images.device)
+    mixed = images * share + images[partners] * (1 - share)
+    return mixed, certain * share + certain[partners] * (1 - share)
+
+
+def draw_mix(count: int, *, alpha: float, generator: torch.Generator) -> tuple[float, Tensor]:
+    """Draw how a batch is mixed.
+
+    Args:
+        count: images in it.
+        alpha: see `mixup`.
+        generator: gives the share and the partners; for an alpha of 0 nothing is taken from it.
+
+    Returns:
+        The share that an image keeps, 0..1, and the number of the image that it is mixed with, int64 [count], on the
+        generator's device.
+
+    Raises:
+        ValueError: if alpha is negative or not finite.
+    """
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"mixup's alpha has to be 0 or more, not {alpha}")
+    if alpha == 0:
+        return 1.0, torch.arange(count)
     shape = torch.full((2,), alpha, dtype=torch.float64, device=generator.device)
     first, second = torch._standard_gamma(shape, generator=generator).tolist()
     # For a tiny alpha both can underflow; Beta is then a fair coin.
     share = first / (first + second) if first + second > 0 else 1.0
-    partners = torch.randperm(len(images), generator=generator, device=generator.device).to(images.device)
-    mixed = images * share + images[partners] * (1 - share)
-    return mixed, certain * share + certain[partners] * (1 - share)
+    return share, torch.randperm(count, generator=generator, device=generator.device)
+
+
+def shares_of_classes(targets: Tensor, classes: int) -> Tensor:
+    """Give targets as mixup makes them: classes int64 [n] as float32 [n, classes]; labels stay as they are."""
+    return targets if targets.is_floating_point() else one_hot(targets, classes).to(torch.float32)

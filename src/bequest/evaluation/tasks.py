@@ -93,6 +93,23 @@ class Tally:
         else:
             self._error += counted * self.task.error(outputs, targets)
 
+    def together(self, total: Callable[[Tensor], Tensor], joined: Callable[[Tensor], Tensor]) -> Tally:
+        """Count what several processes have added, each its own batches, as one.
+
+        Args:
+            total: gives the sum over the processes of a tensor of one shape.
+            joined: gives the tensors [n, C] of all processes as one; n may differ, and be 0.
+
+        Returns:
+            The tally over all of them, the same in each process.
+        """
+        sums = total(torch.tensor([self.n, self._counted, self._loss, self._error], dtype=torch.float64)).tolist()
+        kept = []
+        if self.task.whole:
+            outputs, targets = zip(*self._kept, strict=True) if self._kept else ((torch.empty(0, 0),),) * 2
+            kept = [(joined(torch.cat(outputs)), joined(torch.cat(targets)))]
+        return Tally(self.task, int(sums[0]), int(sums[1]), sums[2], sums[3], kept)
+
     def means(self) -> tuple[float, float]:
         """Give (loss, error) over all that was added.
 

@@ -49,10 +49,10 @@ def fit_weights(model: nn.Module, weights: Weights, *, except_head: bool = False
     if wrong:
         only_head = set(wrong) <= _head_keys(model, set(wrong))
         way_out = (
-            "only the head differs: give the number of classes to get a fresh head, or open the model with the "
+            "Only the head differs: give the number of classes to get a fresh head, or open the model with the "
             "weights' own number"
             if only_head
-            else "open the model that the weights were saved from"
+            else "Open the model that the weights were saved from"
         )
         raise ValueError(f"{len(wrong)} tensors do not fit: {'; '.join(shapes)}. {way_out}")
     for name, tensor in weights.items():

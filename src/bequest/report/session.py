@@ -22,6 +22,7 @@ from bequest.report.verdicts import slots
 from bequest.report.what_to_do import advices
 from bequest.study.engines.local import run
 from bequest.study.functions import FUNCTIONS
+from bequest.study.functions.together import check_devices
 from bequest.study.plan import Plan, plan
 from bequest.study.planned import write_plan
 from bequest.study.progress import progress
@@ -61,7 +62,10 @@ def carry_out(
     console = Console(emoji=False)
     named = device if engine == "ray" else device_named(device)  # Ray gives a step its device
     folder = folder.absolute() if engine == "ray" else folder  # other processes run elsewhere
-    context = Context(device=named, workers=workers, events=_events(study, folder))
+    devices = study.resources.training.devices
+    if engine == "local":
+        check_devices(named, devices)
+    context = Context(device=named, workers=workers, events=_events(study, folder), devices=devices)
     made = plan(study)  # before anything is written: bad input leaves nothing behind
     tell()
     store = Store(folder)

@@ -19,7 +19,8 @@ from bequest.study.prepared import prepared
 from bequest.study.reading import BadStudy, check, with_changes
 from bequest.study.spec import Study
 
-SOONER: dict[str, dict[str, float]] = {  # so that a comparison takes minutes, not hours, where networks are large; each can be asked for again
+# so that a comparison takes minutes, not hours, where networks are large; each can be asked for again
+SOONER: dict[str, dict[str, float]] = {
     "barrier": {"points": 11},
     "basin": {"samples": 4},
     "criticality": {"draws": 5, "images": 64, "precision": 0.25},

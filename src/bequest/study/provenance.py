@@ -24,17 +24,20 @@ PACKAGES = (
 )
 
 
-def provenance(device: str, seconds: float) -> dict[str, Any]:
+def provenance(device: str, seconds: float, devices: int = 1) -> dict[str, Any]:
     """Describe the circumstances of a step.
 
     Args:
         device: where it ran.
         seconds: how long it took, wall clock.
+        devices: how many there were, each with a process of its own where they were several.
 
     Returns:
         JSON values: git commit and dirty flag (of Bequest's own checkout, null outside one), packages, platform,
-        device, seconds, peak memory of the process so far in MiB, and the time in UTC.
+        device, devices, seconds, peak memory so far in MiB of the process (of several the largest), and the time in
+        UTC.
     """
+    whose = resource.RUSAGE_SELF if devices == 1 else resource.RUSAGE_CHILDREN
     commit, dirty = _git()
     return {
         "commit": commit,
@@ -43,8 +46,9 @@ def provenance(device: str, seconds: float) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "device": device,
+        "devices": devices,
         "seconds": round(seconds, 3),
-        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mib": round(resource.getrusage(whose).ru_maxrss / 1024),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

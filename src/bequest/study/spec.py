@@ -147,7 +147,7 @@ class Study(Part):
     analyses: Analyses = Analyses()
     """What is measured."""
     resources: Resources = Resources()
-    """What steps ask of a cluster (`--engine ray`); no result depends on it."""
+    """What steps ask of a cluster (`--engine ray`), and how many devices train a run; no result depends on it."""
 
     def asked(self) -> dict[str, Measured]:
         """Give the options of the analyses to make, by name; without any the usual ones."""
@@ -177,6 +177,25 @@ class Study(Part):
             if name not in OF_GIVEN or (name in FROM_THE_START and not self.source):
                 need = "the weights that they started from (`source.weights`)" if name in OF_GIVEN else "trainings"
                 raise ValueError(f"analyses.{name} needs {need}; given weights have none")
+        return self
+
+    @model_validator(mode="after")
+    def _devices_have_examples(self) -> Self:
+        devices = self.resources.training.devices
+        if devices > 1 and self.given:
+            raise ValueError(f"resources.training.devices is {devices}, but beside `given` weights nothing is trained")
+        recipes = {"arms.recipe": self.arms.recipe}
+        if self.source and self.source.data:
+            recipes["source.recipe"] = self.source.recipe
+        shuffled = self.analyses.block_shuffle
+        if shuffled and isinstance(shuffled.recipe, Recipe):
+            recipes["analyses.block_shuffle.recipe"] = shuffled.recipe
+        for name, recipe in recipes.items():
+            if recipe.batch_size < devices:
+                raise ValueError(
+                    f"resources.training.devices is {devices}, but a batch of {name} has {recipe.batch_size} examples, "
+                    f"fewer than one for each; lower the devices or raise {name}.batch_size"
+                )
         return self
 
     @model_validator(mode="after")

@@ -31,12 +31,14 @@ class Context:
         workers: threads for reading and drawing images.
         tell: takes the share of the step that is done, 0..1.
         events: the folder for TensorBoard's event files: of all steps, and in the context of one step its own.
+        devices: that carry a step out together, of a function that can be; above 1 the device is `cpu` or `cuda`.
     """
 
     device: str = "cpu"
     workers: int = 2
     tell: Callable[[float], None] = lambda share: None
     events: Path | None = None
+    devices: int = 1
 
     def of(self, step: Step, tell: Callable[[float], None]) -> Context:
         """Give the context of one step: told by `tell`, with a folder for event files whose name can be read."""
@@ -58,12 +60,14 @@ class Function:
         tolerant: prefixes of the names of inputs that may have failed, as long as one with the first prefix is there
             (`""` stands for all, and then none has to be there); empty if every input is needed.
         kind: which part of the study's `resources` says what it asks of a cluster.
+        splits: whether several devices can carry it out together (`resources.training.devices`).
     """
 
     run: Run
     version: int = 1
     tolerant: tuple[str, ...] = ()
     kind: Kind = "analyses"
+    splits: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from bequest.models.preprocessing import tokenizer, tokenizer_files
 from bequest.study.asked_task import task_for
 from bequest.study.making import make
 from bequest.study.options import BlockShuffle, Checkpoints
+from bequest.study.resources import check_batches
 from bequest.study.spec import Arm, Study, Target
 from bequest.study.step import Step
 from bequest.study.store import file_hash
@@ -254,6 +255,7 @@ class Trainings:
         arguments |= {"init_seed": fold(seed, "P", "init"), "order_seed": fold(seed, "P", "order")}
         arguments["recipe"] = _dumped(source.recipe, sweep=False)
         inputs = {f"images/{number}": self.domains[door] for number, door in enumerate(source.data)}
+        check_batches(sum(self.count(door, "train") for door in source.data), source.recipe, self.study.resources)
         parts = [self._cost(door, None, source.recipe, "P") for door in source.data]
         cost, learned = sum(part[0] for part in parts), sum(part[1] for part in parts)
         label = f"pre-train on {' and '.join(self.opened[door].name for door in source.data)}"
@@ -302,6 +304,7 @@ class Trainings:
             arguments["shuffle"] = dict(kind.shuffle)
         if kind.keep:
             arguments["checkpoint_epochs"] = kind.keep if isinstance(kind.keep, str) else list(kind.keep)
+        check_batches(self.count(target.data, "train", target.shots), kind.recipe, self.study.resources)
         cost, learned = self._cost(target.data, target.shots, kind.recipe, kind.arm)
         return make("train", arguments, inputs, f"{name}: {kind.what}", cost, learned=learned)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from bequest.evaluation.batches import Batches, Inputs, forward
 from bequest.evaluation.predict import measure
 from bequest.evaluation.tasks import Task
 from bequest.training import resume
+from bequest.training.group import Group
+from bequest.training.part_of_batch import part_of_batch
 from bequest.training.recipe import Recipe
 from bequest.training.schedule import learning_rate
 from bequest.training.seeds import fold, generator
@@ -70,6 +72,7 @@ def train(
     state: Path | None = None,
     on_epoch: Callable[[int], None] | None = None,
     on_measured: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
+    group: Group | None = None,
 ) -> Trajectory:
     """Train a model in place.
 
@@ -95,6 +98,8 @@ def train(
         on_epoch: is told each epoch that is done.
         on_measured: is given all metrics so far, at the start and whenever there are new ones: of a training that goes
             on, those that it goes on from.
+        group: of the processes that train this model together, each with a call like this one; the splits are then
+            this process' own batches, and the first process alone keeps checkpoints and writes the state.
 
     Returns:
         The metrics; checkpoints have gone to `keep`.
@@ -115,25 +120,33 @@ def train(
     streams = {name: generator(order_seed, name) for name in ("order", "augmentation", "mixup")}
     done = resume.load(state, model, optimizer, streams) if state else None
     progress = done or resume.Progress()
+    writes = group is None or group.first
+    if group:
+        group.check_alike(model, f"at the start, after {progress.epoch} epochs")
     steps_per_epoch = math.ceil(len(examples.targets) / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
 
     def record(splits: dict[str, Batches], epoch: int, rate: float) -> None:
         for split, batches in splits.items():
-            loss, error = measure(model, batches, task)
+            loss, error = group.measure(model, batches, task) if group else measure(model, batches, task)
             if epoch > 0:  # a start that is not finite is told by the first step
                 _check(loss, f"on {split}", epoch, rate)
             row = {"epoch": epoch, "step": epoch * steps_per_epoch, "split": split, "error": error, "loss": loss}
             progress.rows.append(row | {"learning_rate": rate})
             if split == "validation" and epoch > 0 and (error, loss) < progress.best_score:
-                progress.best_score, progress.best = (error, loss), snapshot(model)
+                progress.best_score = (error, loss)
+                progress.best = snapshot(model) if writes else {}
         if on_measured:
             on_measured(progress.rows)
+
+    def leave(name: str) -> None:
+        if writes:
+            keep(name, progress.best if name == "best" and progress.best else snapshot(model))
 
     if on_measured:
         on_measured(progress.rows)
     if done is None:
-        keep("step-0", snapshot(model))
+        leave("step-0")
         record(watch, 0, 0.0)
     images = examples.images.to(device) if isinstance(examples.images, Tensor) else examples.images
     if isinstance(images, Mapping) and (recipe.mixup > 0 or see is not None):
@@ -142,17 +155,32 @@ def train(
     for epoch in range(progress.epoch, recipe.epochs):
         if pace is not None:
             paces = pace(epoch)
-            for group in optimizer.param_groups:
-                group["factor"] = group["usual"] * paces.get(group["name"], 1.0)
+            for learned in optimizer.param_groups:
+                learned["factor"] = learned["usual"] * paces.get(learned["name"], 1.0)
         order = torch.randperm(len(targets), generator=streams["order"]).to(device)
-        with _lent_generator(fold(order_seed, "model", epoch), device):
+        whose = (group.rank,) if group else ()  # dropout must not take the same away from every part of a batch
+        with _lent_generator(fold(order_seed, "model", epoch, *whose), device):
             for number, chosen in enumerate(order.tensor_split(steps_per_epoch)):
                 step = epoch * steps_per_epoch + number
                 rate = learning_rate(recipe, step, steps)
                 goal = targets[chosen]
+                mine = group.part(len(chosen)) if group else slice(None)
                 batch: Inputs
                 if isinstance(images, Mapping):
-                    batch = {name: tensor[chosen.to(tensor.device)] for name, tensor in images.items()}
+                    batch = {name: tensor[chosen[mine].to(tensor.device)] for name, tensor in images.items()}
+                elif group:
+                    seen, goal = part_of_batch(
+                        images,
+                        chosen,
+                        goal,
+                        mine,
+                        recipe=recipe,
+                        classes=examples.classes,
+                        normalise=(examples.mean, examples.std),
+                        streams=streams,
+                        see=see,
+                    )
+                    batch = seen.contiguous(memory_format=layout)
                 else:
                     seen = prepare(images[chosen].to(device), examples, recipe, streams["augmentation"])
                     seen = seen if see is None else see(seen, chosen)
@@ -164,22 +192,25 @@ def train(
                 model.eval()
                 for part in learning:
                     part.train()
-                _check(_step(model, optimizer, batch, goal, rate, recipe, task), f"step {step + 1}", epoch + 1, rate)
+                loss = _step(model, optimizer, batch, goal, rate, recipe, task, group)
+                _check(loss, f"step {step + 1}", epoch + 1, rate)
         progress.epoch = epoch + 1
+        if group:
+            group.check_alike(model, f"after epoch {progress.epoch}")
         kept = progress.epoch in checkpoint_epochs
         if kept or progress.epoch % recipe.evaluate_every == 0 or progress.epoch == recipe.epochs:
             record(watch, progress.epoch, rate)
         if kept:
-            keep(f"epoch-{progress.epoch}", snapshot(model))
-        if state:
+            leave(f"epoch-{progress.epoch}")
+        if state and writes:
             resume.save(state, progress, model, optimizer, streams)
         if on_epoch:
             on_epoch(progress.epoch)
     for parameter in stopped:
         parameter.requires_grad_()
     record(finally_watch or {}, recipe.epochs, 0.0)
-    keep("last", snapshot(model))
-    keep("best", progress.best or snapshot(model))
+    leave("last")
+    leave("best")
     return Trajectory(metrics_table(progress.rows))
 
 
@@ -207,14 +238,21 @@ def _step(
     rate: float,
     recipe: Recipe,
     task: Task,
+    group: Group | None,
 ) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["factor"]
+    """Take a step; in a group the batch is this process' part of it, the goal is that of the whole batch."""
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = rate * parameters["factor"]
     optimizer.zero_grad(set_to_none=True)
     with torch.autocast(goal.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        outputs = forward(model, batch)
-    loss = task.loss(outputs, goal)
-    loss.backward()
+        with group.whole_batch() if group else nullcontext():
+            outputs = forward(model, batch)
+    if group:
+        loss = task.loss(outputs, goal[group.part(len(goal))])
+        loss = group.backward(model, loss, group.weight(task, goal))
+    else:
+        loss = task.loss(outputs, goal)
+        loss.backward()
     optimizer.step()
     return float(loss.detach())
 

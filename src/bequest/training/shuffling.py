@@ -83,20 +83,22 @@ class _Batches(Protocol):
 class ShuffledBatches:
     """Batches of a split in fixed order, seen through a shuffle; they can be walked again."""
 
-    def __init__(self, batches: _Batches, shuffle: Shuffle, split: str) -> None:
+    def __init__(self, batches: _Batches, shuffle: Shuffle, split: str, places: Tensor | None = None) -> None:
         """Wrap batches.
 
         Args:
             batches: (images, targets), images normalised [B, C, H, W], the same on every walk.
             shuffle: what their images go through.
             split: which split they are.
+            places: the images' numbers in it, int64 [n]; left out: 0, 1, 2, …
         """
-        self._batches, self._shuffle, self._split = batches, shuffle, split
+        self._batches, self._shuffle, self._split, self._places = batches, shuffle, split, places
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         start = 0
         for images, targets in self._batches:
             places = torch.arange(start, start + len(images))
+            places = places if self._places is None else self._places[places]
             start += len(images)
             yield self._shuffle(images, self._split, places), targets
 

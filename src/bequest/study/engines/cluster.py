@@ -37,12 +37,13 @@ class Cluster:
     gpus: bool
     forbidden: bool
 
-    def asks(self, kind: Kind, resources: Resources) -> dict[str, float]:
-        """Give what a step of a kind asks Ray for: `num_cpus`, `num_gpus`, `memory` in bytes."""
+    def asks(self, kind: Kind, resources: Resources, devices: int = 1) -> dict[str, float]:
+        """Give what a step of a kind, on so many devices, asks Ray for: `num_cpus`, `num_gpus`, `memory` in bytes."""
         need: Need = getattr(resources, kind)
         gpus = float(self.gpus and kind != "rest") if need.gpus is None else need.gpus
         asked = {"num_cpus": float(need.cpus), "num_gpus": 0.0 if self.forbidden else gpus}
-        return asked | ({"memory": need.memory_gib * GIBIBYTE} if need.memory_gib else {})
+        asked |= {"memory": need.memory_gib * GIBIBYTE} if need.memory_gib else {}
+        return {name: amount * devices for name, amount in asked.items()}
 
 
 @contextmanager

@@ -188,8 +188,10 @@ def _outdated(step: Step, store: Store) -> bool:
 
 def _carry_out(step: Step, function: Function, inputs: Mapping[str, Artefact], store: Store, context: Context) -> None:
     began = time.perf_counter()
+    context = context if function.splits else replace(context, devices=1)
     scratch = store.scratch(step)
     with told(store.root, FULL), pulse(scratch, context.device, context.tell) as tell:
         function.run(scratch, {**step.arguments, **step.places}, inputs, context.of(step, tell))
     missing = sorted(step.inputs.keys() - inputs.keys())
-    store.publish(step, provenance(context.device, time.perf_counter() - began) | {"inputs_that_failed": missing})
+    where = provenance(context.device, time.perf_counter() - began, context.devices)
+    store.publish(step, where | {"inputs_that_failed": missing})

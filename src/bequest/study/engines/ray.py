@@ -104,7 +104,7 @@ class _Driver:
         self.resources, self.address = resources, address
         self.outcome, self.schedule = Outcome(), Schedule(steps)
         self.cluster: Cluster | None = None
-        self.tasks: dict[Kind, Any] = {}
+        self.tasks: dict[tuple[Kind, int], Any] = {}
         self.running: dict[Any, Step] = {}
         self.begun: set[str] = set()
         self.lost: Counter[str] = Counter()
@@ -147,15 +147,16 @@ class _Driver:
         import ray
 
         function = self.functions[step.function]
-        asked = machines.asks(function.kind, self.resources)
-        if function.kind not in self.tasks:
+        devices = self.context.devices if function.splits else 1
+        asked = machines.asks(function.kind, self.resources, devices)
+        if (function.kind, devices) not in self.tasks:
             if lacking := fits(asked):
                 raise ValueError(f"no machine has what resources.{function.kind} asks for: {lacking}")
-            self.tasks[function.kind] = ray.remote(max_retries=0, **asked)(perform)
+            self.tasks[function.kind, devices] = ray.remote(max_retries=0, **asked)(perform)
         device = "cuda" if asked["num_gpus"] else "cpu"
-        context = Context(device, self.context.workers, events=self.context.events)
+        context = Context(device, self.context.workers, events=self.context.events, devices=devices)
         sent = (step.alone(), function, self.store.root, machines.sign, context, int(asked["num_cpus"]))
-        self.running[self.tasks[function.kind].remote(*sent)] = step
+        self.running[self.tasks[function.kind, devices].remote(*sent)] = step
 
     def _wait(self) -> None:
         """Take in what has ended; wait a moment for it."""

@@ -20,7 +20,7 @@ FUNCTIONS: dict[str, Function] = {
     "texts": Function(images.tokenise, version=1, kind="rest"),
     "weights": Function(training.import_weights, version=1, kind="rest"),
     "given": Function(training.given_weights, version=1, kind="training"),
-    "train": Function(training.train_run, version=1, kind="training"),
+    "train": Function(training.train_run, version=1, kind="training", splits=True),
     "choose": Function(training.choose, version=1, tolerant=("rate ",), kind="rest"),
     "predict": Function(measuring.predictions, version=1),
     "plugin": Function(plugged, version=1, tolerant=("run/",)),

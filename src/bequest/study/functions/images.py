@@ -86,10 +86,16 @@ def chosen(packed: Packed, split: str, arguments: Mapping[str, Any]) -> Tensor:
 
 def evaluation_batches(packed: Packed, split: str, arguments: Mapping[str, Any], size: int = 0) -> Batches:
     """Give the images of a split in fixed order, normalised, without augmentation."""
-    indices = chosen(packed, split, arguments)
+    return _in_order(packed, chosen(packed, split, arguments), arguments, size or _evaluation_batch(packed))
+
+
+def _in_order(packed: Packed, indices: Tensor, arguments: Mapping[str, Any], size: int) -> Batches:
     normalise = (tuple(arguments["mean"]), tuple(arguments["std"]))
-    most = EVALUATION_BATCH if packed.classes else max(1, MOST_TOKENS // packed.targets.shape[1])
-    return batches(packed, indices, batch_size=size or most, normalise=normalise)
+    return batches(packed, indices, batch_size=size, normalise=normalise)
+
+
+def _evaluation_batch(packed: Packed) -> int:
+    return EVALUATION_BATCH if packed.classes else max(1, MOST_TOKENS // packed.targets.shape[1])
 
 
 def task_of(arguments: Mapping[str, Any]) -> Task:
@@ -107,6 +113,28 @@ def seen_batches(packed: Packed, split: str, arguments: Mapping[str, Any]) -> An
     """Give the images of a split as a run sees them: with their blocks shuffled, where it has a shuffle."""
     plain, shuffle = evaluation_batches(packed, split, arguments), shuffle_of(arguments)
     return ShuffledBatches(plain, shuffle, split) if shuffle else plain
+
+
+def seen_part(packed: Packed, split: str, arguments: Mapping[str, Any], rank: int, processes: int) -> AnyBatches | None:
+    """Give every so-manyth of the batches that `seen_batches` gives: of `processes`, those of number `rank`.
+
+    Args:
+        packed: the images.
+        split: which.
+        arguments: see `seen_batches`.
+        rank: number of the process, from 0.
+        processes: how many there are.
+
+    Returns:
+        The same batches as one process sees; None if there are fewer than processes and none is left for this one.
+    """
+    indices, shuffle = chosen(packed, split, arguments), shuffle_of(arguments)
+    own = torch.arange(len(indices)).split(_evaluation_batch(packed))[rank::processes]
+    if not own:
+        return None
+    places = torch.cat(own)
+    plain = _in_order(packed, indices[places], arguments, _evaluation_batch(packed))
+    return ShuffledBatches(plain, shuffle, split, places) if shuffle else plain
 
 
 def joined(

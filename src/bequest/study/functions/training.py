@@ -17,12 +17,22 @@ from bequest.models.files import read_weights, write_weights
 from bequest.models.fitting import complete, transfer
 from bequest.models.head import head_name, says_tokens
 from bequest.models.opening import open_model
-from bequest.study.functions.images import joined, packed_inputs, seen_batches, shuffle_of, task_of
-from bequest.study.functions.kept import Kept
+from bequest.study.functions.images import (
+    IN_MEMORY,
+    joined,
+    packed_inputs,
+    seen_batches,
+    seen_part,
+    shuffle_of,
+    task_of,
+)
+from bequest.study.functions.kept import STATE, Kept
+from bequest.study.functions.together import together
 from bequest.study.step import Context
 from bequest.study.store import Artefact
 from bequest.study.weight_files import content_hash
 from bequest.training.event_files import EventFiles
+from bequest.training.group import Group
 from bequest.training.loop import Examples, train
 from bequest.training.metrics_log import Log, MetricsFile, Told
 from bequest.training.recipe import Recipe
@@ -135,7 +145,28 @@ def _base(base: Weights, model: nn.Module) -> Weights:
 
 
 def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Artefact], context: Context) -> None:
-    """Train one run: a pre-training or a replica of an arm.
+    """Train one run: a pre-training or a replica of an arm, on one device or on several.
+
+    Args:
+        folder: see `train_here`.
+        arguments: likewise.
+        inputs: likewise.
+        context: device, how many, progress.
+    """
+    if context.devices > 1:
+        together(folder, arguments, inputs, context)
+    else:
+        train_here(folder, arguments, inputs, context)
+
+
+def train_here(
+    folder: Path,
+    arguments: Mapping[str, Any],
+    inputs: Mapping[str, Artefact],
+    context: Context,
+    group: Group | None = None,
+) -> None:
+    """Train one run in this process, alone or as one of several.
 
     Args:
         folder: gets `rows.parquet` (metrics), the same as `metrics.jsonl` while it trains, `checkpoints/*.safetensors`
@@ -143,36 +174,43 @@ def train_run(folder: Path, arguments: Mapping[str, Any], inputs: Mapping[str, A
         arguments: see `study.plan`.
         inputs: `images` or `images/…`; for all arms but randinit `pretrained`; with a sweep `choice`.
         context: device, progress.
+        group: the processes that train it together; the first alone writes.
     """
+    writes, processes = group is None or group.first, group.size if group else 1
     domains = packed_inputs(inputs)
     classes = domains[0].classes
     recipe = Recipe.model_validate(arguments["recipe"])
     rate = _rate(arguments, inputs)
     recipe = recipe.model_copy(update={"learning_rate": rate or recipe.learning_rate})
-    kept = Kept(folder)
-    images, targets = joined(domains, "train", arguments)
+    kept = Kept(folder) if writes else None
+    if group:
+        group.wait()  # until the first has looked at what an earlier try left
+    images, targets = joined(domains, "train", arguments, IN_MEMORY // processes)
     mean, std = tuple(arguments["mean"]), tuple(arguments["std"])
     examples = Examples(images, targets, len(classes), mean, std)
     model = starting_model(arguments, inputs, len(classes)).to(context.device)
     shuffle = shuffle_of(arguments)
-    logs: list[Log] = [MetricsFile(folder / "metrics.jsonl")]
-    logs += [EventFiles(context.events)] if context.events else []
+    logs: list[Log] = [MetricsFile(folder / "metrics.jsonl")] if writes else []
+    logs += [EventFiles(context.events)] if writes and context.events else []
     trajectory = train(
         model,
         examples,
         recipe=recipe,
         order_seed=arguments["order_seed"],
         task=task_of(arguments),
-        watch={split: _chain(domains, split, arguments) for split in ("train", "validation")},
-        finally_watch={"test": _chain(domains, "test", arguments)},
+        watch={split: _chain(domains, split, arguments, group) for split in ("train", "validation")},
+        finally_watch={"test": _chain(domains, "test", arguments, group)},
         checkpoint_epochs=kept_epochs(arguments, recipe.epochs),
         learns=(head_name(model),) if arguments["arm"] == "probe" else ("",),
         see=None if shuffle is None else lambda batch, places: shuffle(batch, "train", places),
-        keep=kept.keep,
-        state=kept.state,
+        keep=kept.keep if kept else lambda name, weights: None,
+        state=folder / STATE,
         on_epoch=lambda epoch: context.tell(epoch / recipe.epochs),
         on_measured=Told(logs),
+        group=group,
     )
+    if kept is None:
+        return
     trajectory.metrics.write_parquet(folder / "rows.parquet")
     run = {"arm": arguments["arm"], "model": arguments["model"], "classes": list(classes), "images": len(targets)}
     run |= {"best_epoch": trajectory.best_epoch, "recipe": recipe.model_dump(mode="json")}
@@ -240,8 +278,11 @@ def _rate(arguments: Mapping[str, Any], inputs: Mapping[str, Artefact]) -> float
     return arguments.get("learning_rate")
 
 
-def _chain(domains: list[Any], split: str, arguments: Mapping[str, Any]) -> Batches:
-    return _Joined([seen_batches(domain, split, arguments) for domain in domains])
+def _chain(domains: list[Any], split: str, arguments: Mapping[str, Any], group: Group | None) -> Batches:
+    if group is None:
+        return _Joined([seen_batches(domain, split, arguments) for domain in domains])
+    parts = [seen_part(domain, split, arguments, group.rank, group.size) for domain in domains]
+    return _Joined([part for part in parts if part is not None])
 
 
 class _Joined:

@@ -97,7 +97,7 @@ def test_large_arrays_are_read_whole_before_they_are_used(folder, bequest, sound
     for step in (folder / "steps").glob("learning_curves-*"):
         shutil.rmtree(step)  # something that reads them has to be done
     ran = bequest("run", sound.parent / "s.yaml", "--folder", folder)
-    assert ran.exit_code == 0
+    assert ran.exit_code == 0, ran.output
     assert lines_about(ran.output, pixels), ran.output
     assert pixels.read_bytes() == (sound / pixels.relative_to(folder)).read_bytes()
 
@@ -122,7 +122,7 @@ def test_a_result_of_another_version_in_a_steps_place_is_found(folder, bequest, 
     entry = {"sha256": file_hash(place / "spec.json"), "bytes": (place / "spec.json").stat().st_size}
     (place / "manifest.json").write_text(json.dumps(manifest | {"spec.json": entry}))
     ran = bequest("run", sound.parent / "s.yaml", "--folder", folder)
-    assert ran.exit_code == 0
+    assert ran.exit_code == 0, ran.output
     assert any("another version" in line for line in lines_about(ran.output, place / "spec.json")), ran.output
 
 
@@ -147,5 +147,5 @@ def test_a_study_file_that_rotted_is_named(folder, bequest):
 def test_the_page_in_the_folder_is_replaced_when_it_is_not_that_of_the_store(folder, bequest, sound):
     (folder / "report.html").write_bytes(b"\xff\xfe")
     ran = bequest("run", sound.parent / "s.yaml", "--folder", folder)
-    assert ran.exit_code == 0
+    assert ran.exit_code == 0, ran.output
     assert (folder / "report.html").read_bytes() == (sound / "report.html").read_bytes()

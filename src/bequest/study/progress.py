@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
@@ -38,9 +39,10 @@ class Estimate:
         self.done = 0.0
         self._clock, self._began = clock, clock()
         self._begun: dict[str, float] = {}  # key of a step -> when
-        self._to_do: dict[str, float] = {}  # kind -> cost
+        # kind -> cost; damaged results that are made again are not among the steps, and may be of another kind
+        self._to_do: defaultdict[str, float] = defaultdict(float)
         for step in steps:
-            self._to_do[step.function] = self._to_do.get(step.function, 0.0) + step.cost
+            self._to_do[step.function] += step.cost
         self._seen: dict[str, tuple[float, float]] = {}  # kind -> cost, seconds
 
     def begins(self, step: Step) -> None:
@@ -66,7 +68,7 @@ class Estimate:
         Returns:
             Seconds; None while nothing is known of most of what is left.
         """
-        to_do, seen = dict(self._to_do), dict(self._seen)
+        to_do, seen = self._to_do.copy(), dict(self._seen)
         if step is not None and share >= LEAST_SHARE and step.key in self._begun:
             cost, known = seen.get(step.function, (0.0, 0.0))
             seen[step.function] = cost + share * step.cost, known + self._clock() - self._begun[step.key]

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import polars as pl
 import torch
 
-from bequest.analyses.groups import bounded
-from bequest.analyses.intervals import Interval, mean_interval
+from bequest.analyses.intervals import Interval, bounded, mean_interval
 from bequest.analyses.result import table
 from bequest.decisions.scores import Score, paired
 from bequest.decisions.trials import Trial

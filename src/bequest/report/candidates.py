@@ -11,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from bequest.analyses.groups import bounded, ranged
-from bequest.analyses.intervals import Interval
+from bequest.analyses.groups import ranged
+from bequest.analyses.intervals import Interval, bounded
 from bequest.report.tables import Table, number
 from bequest.report.wording import DASH, MINUS
 

@@ -44,7 +44,7 @@ def measure(quick: bool) -> list[Row]:
         Entry("cells", lambda: [one_cell(model, initial, final, batches, some, k) for k in range(CELLS)], most=1),
         Entry("ours", lambda: bequest.criticality(model, initial, final, batches, modules=some, draws=DRAWS), most=1),
     ]
-    timed = race(entries, rounds=1 if quick else 2)
+    timed = race(entries, rounds=1 if quick else 2, warm=0)
     rewinding, naive, ours = timed["rewinding"], timed["naive rewinding"], timed["ours"]
     note = ""
     if not rewinding.failure and not naive.failure:

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 import bequest
 
-POINTS, SIDE, COUNT = 11, 64, 128
+POINTS, SIDE, COUNT = 11, 64, 64
 JOB, FLOOR = f"line, {POINTS} points, ResNet-50", f"{POINTS} bare forward passes"
 
 

@@ -25,7 +25,7 @@ from race import Entry, Row, Timed, absent, against_floor, alone, faster, race
 import bequest
 from bequest.evaluation.contours import contour
 
-POINTS, SIDE, COUNT = 7, 64, 64
+POINTS, SIDE, COUNT = 7, 64, 32
 FINE = 17
 JOB, FLOOR = "plane, 7 x 7 points, ResNet-18", "a bare forward pass"
 WHAT = f"{COUNT} images of {SIDE} px, per point"

@@ -42,7 +42,7 @@ def measure(quick: bool) -> list[Row]:
         Entry("pytorch-cka 1.1.3", lambda: pytorch_cka(a, b, batches)),
         Entry("torch-cka 0.21", lambda: torch_cka(a, b, batches[:1]), most=1),  # a minute a batch
     ]
-    timed = race(entries, rounds=1 if quick else 3)
+    timed = race(entries, rounds=1 if quick else 2)
     slow = timed["torch-cka 0.21"]
     quicker = timed["floor, channels last"].median
     timed["torch-cka 0.21"] = replace(slow, seconds=tuple(len(batches) * taken for taken in slow.seconds))

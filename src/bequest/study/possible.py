@@ -15,6 +15,8 @@ from bequest.models.symmetry import symmetry_of
 from bequest.study.options import Analyses
 from bequest.study.spec import Study
 
+NO_IMAGES = "which channels belong together is found by running the network on an image, and this one takes none"
+
 
 def without_impossible(study: Study, named: Collection[str] = ()) -> Study:
     """Leave out the analyses that nobody named and that the network does not allow.
@@ -35,8 +37,9 @@ def without_impossible(study: Study, named: Collection[str] = ()) -> Study:
     try:
         symmetry_of(model, torch.zeros(2, 3, study.size, study.size))
     except (ValueError, RuntimeError, TypeError) as error:
+        refusal = error if isinstance(error, ValueError) else NO_IMAGES  # others come from inside the network
         kept = {name: options for name, options in study.asked().items() if name != "matching"}
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(refusal).split())
         return study.model_copy(
             update={"analyses": Analyses.model_validate(kept), "left_out": {**study.left_out, "matching": reason}}
         )

@@ -143,7 +143,7 @@ def test_the_report_says_what_to_do(finished):
     assert [advice.decision for advice in contents.advices] == ["checkpoint", "labels", "source"]
     page = render(contents)
     assert '<h2 id="advices">What to do</h2>' in page
-    for made in told(contents.advices, ["hand"]):
+    for made in [one for _, group in told(contents.advices, ["hand"]) for one in group]:
         assert made.title in page and made.cost in page and "images through the network" in made.cost
         assert f"<b>{made.word.capitalize()}.</b>" in page
     made = contents.advices[-1].weights

@@ -120,3 +120,14 @@ def test_times_are_said_in_words():
         "about 61 s left",
         "about 2 min left",
     ]
+
+
+def test_a_step_that_was_not_counted_on_may_end_too():
+    planned, again = Step("predict", 1, {}, cost=2.0), Step("images", 1, {}, cost=3.0)
+    estimate = Estimate([planned], clock=lambda: 0.0)
+    estimate.begins(again)
+    assert estimate.left(again, 0.5) is None or estimate.left(again, 0.5) >= 0
+    estimate.ends(again, "done", 1.0)
+    estimate.begins(planned)
+    estimate.ends(planned, "done", 4.0)
+    assert estimate.left() == 0

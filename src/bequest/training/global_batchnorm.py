@@ -34,22 +34,7 @@ class GlobalBatchNorm(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call what was called, BatchNorm in training mode differently."""
         given = kwargs or {}
-        if func is functional.batch_norm and _trains(*args, **given):
-            return _normalised(self._every, *args, **given)
-        return func(*args, **given)
-
-
-def _trains(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> bool:
-    return training
+        return _normalised(self._every, *args, **given) if func is functional.batch_norm else func(*args, **given)
 
 
 def _normalised(
@@ -63,7 +48,9 @@ def _normalised(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """The signature is that of `torch.nn.functional.batch_norm`."""
+    """The signature is that of `torch.nn.functional.batch_norm`, and so is what it does outside of training mode."""
+    if not training:
+        return functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     count, mean, variance = _statistics(input.detach(), every)
     if running_mean is not None and running_var is not None:
         with torch.no_grad():

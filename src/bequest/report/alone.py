@@ -119,7 +119,8 @@ def _print(console: Console, made: Alone) -> None:
     """The main numbers of each pair; the rest is in the report."""
     columns = ("l2", "l2_relative", "cosine", "unchanged", "sign_agreement")
     whole = pl.concat([made.results[name].rows.filter(module="*") for name in ("distance", "changes")], how="diagonal")
-    console.print(one_line(how_far(made.results["distance"].rows, made.results["changes"].rows), 1000), soft_wrap=True)
+    answer = one_line(how_far(made.results["distance"].rows, made.results["changes"].rows), 1000)
+    console.print(answer, markup=False, highlight=False, soft_wrap=True)
     table = Table("a", "b", *(name.replace("_", " ") for name in columns), box=None)
     for (a, b), part in whole.drop_nulls("b").group_by("a", "b", maintain_order=True):
         values = dict(part.select("metric", "value").iter_rows())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bequest.study.decision_options import Decisions
 from bequest.study.options import Analyses
 from bequest.study.plan import plan
 from bequest.study.reading import read_study
@@ -33,6 +34,10 @@ def test_a_study_of_the_papers_size_is_read(path):
 
 def test_the_demo_asks_for_every_measurement():
     assert set(read_study(EXAMPLES / "emoji.yaml").asked()) == set(Analyses.model_fields)
+
+
+def test_one_example_makes_every_decision():
+    assert set(read_study(EXAMPLES / "decisions.yaml").decisions.named()) == set(Decisions.model_fields)
 
 
 def test_there_is_a_study_for_each_figure_of_the_poster():

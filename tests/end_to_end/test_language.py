@@ -170,3 +170,15 @@ def test_two_decoders_and_their_base_are_compared(study, done, tmp_path, bequest
     modules = given.open(other.measured["distance", "data"]).rows()["module"].unique(maintain_order=True).to_list()
     order = [modules.index(name) for name in ("transformer.wte", "transformer.h.0", "transformer.h.1")]
     assert order == sorted(order)
+
+
+def test_decoders_on_texts_with_classes_are_refused_with_the_way_out(study, done, tmp_path, bequest):
+    planned, store = done
+    weights = load_file(store.open(planned.runs["texts"]["finetune/0"]).folder / "checkpoints" / "last.safetensors")
+    save_file(weights, tmp_path / "one.safetensors")
+    lines = ["text,label", *(f"{word} {word},{word}" for word in WORDS[:2] for _ in range(20))]
+    (tmp_path / "said.csv").write_text("\n".join(lines))
+    words = ["compare", tmp_path / "one.safetensors", tmp_path / "one.safetensors", "--model", planned.study.model]
+    ran = bequest(*words, "--data", f"text:{tmp_path / 'said.csv'}", "--folder", tmp_path / "out")
+    assert ran.returncode == 2
+    assert "if it is a language model, write text:FILE?label=none" in ran.stderr

@@ -263,22 +263,22 @@ class Trainings:
 
     def _read(self, name: str, given: str, path: Path) -> Step:
         target = self.study.targets[name]
-        classes = self.opened[target.data].classes
+        classes, texts = self.opened[target.data].classes, self.opened[target.data].texts
         base = self.study.source.weights if self.study.source else None
         read = read_weights(path, base=base, trust_pickle=self.study.trust_pickle)
         try:
             weights, _ = complete(open_model(self.study.model, classes=len(classes) or None), read)
             check_finite(weights, str(path))
         except ValueError as error:
-            raise ValueError(f"{path} with the {len(classes)} classes of {target.data}: {error}") from None
+            way = "; if it is a language model, write text:FILE?label=none" if texts and classes else ""
+            raise ValueError(f"{path} with the {len(classes)} classes of {target.data}: {error}{way}") from None
         known = self.network | {"content": content_hash(path), "arm": self.study.arm_of_given} | self.data(target)
-        known |= self._trusted
         places = {"path": str(path)} | ({"base": str(base)} if base else {})
         inputs = {"images": self.domains[target.data]}
         if self.pretrained is not None:
             inputs["pretrained"] = self.pretrained
         cost = 2 * (self.count(target.data, "train", target.shots) + self.count(target.data, "test"))
-        return make("given", known, inputs, f"{name}: read {given}", cost, places)
+        return make("given", known | self._trusted, inputs, f"{name}: read {given}", cost, places)
 
     def _kind(self, name: str, run: str, what: str, recipe: Recipe, keep: Any) -> _Kind:
         name_of_arm, replica = run.split("/")

@@ -176,7 +176,7 @@ def test_decoders_on_texts_with_classes_are_refused_with_the_way_out(study, done
     planned, store = done
     weights = load_file(store.open(planned.runs["texts"]["finetune/0"]).folder / "checkpoints" / "last.safetensors")
     save_file(weights, tmp_path / "one.safetensors")
-    lines = ["text,label", *(f"{word} {word},{word}" for word in WORDS[:2] for _ in range(20))]
+    lines = ["text,label", *(f"{a} {b} {c},{a}" for a in WORDS[:2] for b in WORDS for c in WORDS)]
     (tmp_path / "said.csv").write_text("\n".join(lines))
     words = ["compare", tmp_path / "one.safetensors", tmp_path / "one.safetensors", "--model", planned.study.model]
     ran = bequest(*words, "--data", f"text:{tmp_path / 'said.csv'}", "--folder", tmp_path / "out")

@@ -1,5 +1,6 @@
 """The loop learns, leaves what it should, and goes on after an interruption as if nothing had happened."""
 
+import time
 from types import SimpleNamespace
 
 import polars as pl
@@ -102,6 +103,23 @@ def test_metrics_are_those_of_the_checkpoints_evaluated_directly():
 
 class Stop(Exception):
     pass
+
+
+def test_short_epochs_are_not_written_each(tmp_path):
+    recipe = Recipe(epochs=3, batch_size=7)
+    learn(recipe, state=tmp_path / "never", state_every=3600)
+    assert not (tmp_path / "never").exists()
+    whole, kept, _ = learn(recipe, state=tmp_path / "each")
+    assert (tmp_path / "each").exists()
+    there = []
+
+    def slow(epoch):  # the second epoch ends half a second after the first
+        there.append((tmp_path / "some").exists())
+        time.sleep(0.5)
+
+    again, kept_again, _ = learn(recipe, state=tmp_path / "some", state_every=0.4, on_epoch=slow)
+    assert there[1:] == [True, True]
+    assert again.metrics.equals(whole.metrics) and same(kept["last"], kept_again["last"])
 
 
 @pytest.mark.parametrize("kind", NET)

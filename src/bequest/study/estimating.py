@@ -17,6 +17,7 @@ from bequest.data.doors import open_source
 from bequest.evaluation.tasks import task
 from bequest.models.opening import open_model
 from bequest.study.functions.images import EVALUATION_BATCH
+from bequest.study.functions.kept import STATE_EVERY
 from bequest.study.functions.training import kept_epochs
 from bequest.study.plan import Plan
 from bequest.study.step import Step
@@ -106,8 +107,10 @@ def seconds_of(plan: Plan, todo: Sequence[Work], device: str, budget: float) -> 
             if way not in paces:
                 paces[way] = _time(plan, step, device, budget)
             known = paces[way]
-            written = work.states * known.state_bytes + 2 * work.kept  # what is kept is read again for its hash
-            found[step.key] = work.learned * known.learn + work.measured * known.measure + written * known.write
+            passes = work.learned * known.learn + work.measured * known.measure
+            states = min(work.states, passes / STATE_EVERY)
+            written = states * known.state_bytes + 2 * work.kept  # what is kept is read again for its hash
+            found[step.key] = passes + written * known.write
     # the arms' way: analyses show the images of the targets, in batches like those of their trainings
     measure = list(paces.values())[-1].measure if paces else _measuring(plan, todo, device, budget)
     return {work.step.key: found.get(work.step.key, work.measured * measure) for work in todo}

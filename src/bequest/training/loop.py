@@ -7,6 +7,7 @@ random choice comes from `order_seed`: two trainings that differ in it alone dif
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def train(
     see: Callable[[Tensor, Tensor], Tensor] | None = None,
     keep: Callable[[str, Weights], None],
     state: Path | None = None,
+    state_every: float = 0.0,
     on_epoch: Callable[[int], None] | None = None,
     on_measured: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
     group: Group | None = None,
@@ -95,6 +97,7 @@ def train(
             the images that the model sees; it must do the same to the images that are measured.
         keep: is given each checkpoint's name and weights (on the CPU) as soon as it is there.
         state: a file to go on from if it is there, written after each epoch; None for short trainings.
+        state_every: seconds between two such writings at least: where epochs are short, not each is written.
         on_epoch: is told each epoch that is done.
         on_measured: is given all metrics so far, at the start and whenever there are new ones: of a training that goes
             on, those that it goes on from.
@@ -152,6 +155,7 @@ def train(
     if isinstance(images, Mapping) and (recipe.mixup > 0 or see is not None):
         raise ValueError("texts can be neither mixed (recipe.mixup) nor shuffled in blocks; leave that out")
     targets = examples.targets.to(device)
+    written = time.monotonic()
     for epoch in range(progress.epoch, recipe.epochs):
         if pace is not None:
             paces = pace(epoch)
@@ -202,8 +206,9 @@ def train(
             record(watch, progress.epoch, rate)
         if kept:
             leave(f"epoch-{progress.epoch}")
-        if state and writes:
+        if state and writes and time.monotonic() - written >= state_every:
             resume.save(state, progress, model, optimizer, streams)
+            written = time.monotonic()
         if on_epoch:
             on_epoch(progress.epoch)
     for parameter in stopped:

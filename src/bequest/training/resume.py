@@ -1,6 +1,6 @@
 """How does an interrupted training go on as if nothing had happened?
 
-After each epoch everything that the next one depends on goes into one file: weights, the best weights so far, the
+After an epoch everything that the next one depends on goes into one file: weights, the best weights so far, the
 optimiser's state, the generators, the metrics. The file is replaced in one move, so a kill at any moment leaves the
 old or the new one. Tensors come back in the memory layout that they had, so that the same arithmetic follows.
 """

@@ -14,6 +14,7 @@ from bequest.study.store import file_hash, write_whole
 from bequest.weights.algebra import Weights
 
 HASHES, STATE = "kept.json", "state.safetensors"
+STATE_EVERY = 1.0  # seconds; chosen: a short epoch would take a tenth longer to be written, and loses next to nothing
 
 
 class Kept:

@@ -26,7 +26,7 @@ from bequest.study.functions.images import (
     shuffle_of,
     task_of,
 )
-from bequest.study.functions.kept import STATE, Kept
+from bequest.study.functions.kept import STATE, STATE_EVERY, Kept
 from bequest.study.functions.together import together
 from bequest.study.step import Context
 from bequest.study.store import Artefact
@@ -205,6 +205,7 @@ def train_here(
         see=None if shuffle is None else lambda batch, places: shuffle(batch, "train", places),
         keep=kept.keep if kept else lambda name, weights: None,
         state=folder / STATE,
+        state_every=STATE_EVERY,
         on_epoch=lambda epoch: context.tell(epoch / recipe.epochs),
         on_measured=Told(logs),
         group=group,

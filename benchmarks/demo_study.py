@@ -2,7 +2,7 @@
 
 Reads the seconds of every step from the demo's store (`make demo` fills it): both were taken in one run on one machine.
 Trainings are pre-training, sweeps and all runs; analyses are everything that is measured afterwards, predictions too.
-Drawing images and writing the report are neither.
+Drawing images and writing the report are neither, nor are decisions: they train what they advise, and are named apart.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ def measure(quick: bool) -> list[Row]:
         taken = store.open(step).json("provenance")["seconds"]
         seconds[step.function] = seconds.get(step.function, 0.0) + taken
     training = seconds["train"]
-    analyses = {name: taken for name, taken in seconds.items() if name not in NEITHER | {"train"}}
+    decisions = {name for name in seconds if name.startswith("decide")}
+    analyses = {name: taken for name, taken in seconds.items() if name not in NEITHER | {"train"} | decisions}
     ours = sum(analyses.values())
     largest = sorted(analyses.items(), key=lambda item: -item[1])[:6]
     note = "largest: " + ", ".join(f"{name.replace('_', ' ')} {taken:.0f} s" for name, taken in largest)
+    note += f"; decisions besides: {sum(seconds[name] for name in decisions):.0f} s"
     ratio = ours / training
     what = f"{len(planned.measured)} analyses, {sum(step.function == 'train' for step in planned.steps())} trainings"
     return [

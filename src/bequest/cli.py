@@ -45,7 +45,7 @@ def demo(
     workers: Workers = 2,
     debug: Debug = False,
 ) -> None:
-    """Run the study that comes with Bequest: emoji drawn by different hands, about eleven minutes on two cores."""
+    """Run the study that comes with Bequest: emoji drawn by different hands, about ten minutes on two cores."""
     run(_examples() / "emoji.yaml", changes, folder, device, workers, debug)
 
 

@@ -56,7 +56,14 @@ def test_every_later_checkpoint_must_be_enough_too():
     found = checkpoint(series(dip))
     assert numbers(found, "chosen_epoch")["value"].to_list() == [8]
     assert found.sure == "measured" and "Pre-train to the end: from epoch 4 of 8" in found.advice
-    assert "10.0 points" in found.advice
+    assert "10.0 (10.0 to 10.0) points" in found.advice
+
+
+def test_an_earlier_one_that_may_be_enough_is_said_to_be_so():
+    found = checkpoint(series({0: 0.5, 4: 0.22, 8: 0.2}, spread=0.02))  # 2 points more, give or take 5
+    assert numbers(found, "chosen_epoch")["value"].to_list() == [8]
+    assert found.sure == "inconclusive" and "but it is not sure that this is needed: from epoch 4" in found.advice
+    assert checkpoint(series({0: 0.5, 8: 0.2}, replicas=1)).sure == "inconclusive"
 
 
 def test_test_is_looked_at_for_the_chosen_one_alone_and_may_not_confirm_it():

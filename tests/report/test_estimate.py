@@ -52,6 +52,12 @@ def test_what_is_there_is_not_counted_again(tmp_path, shown):
     assert f"1 of 10 steps are in {store.root} already" in shown.file.getvalue()
 
 
+def test_it_is_said_that_trainings_have_several_devices(tmp_path, shown):
+    study = Study.model_validate(STUDY.model_dump(exclude_unset=True) | {"resources": {"training": {"devices": 4}}})
+    print_estimate(study, tmp_path / "digits", "cpu", budget=0.02, console=shown)
+    assert "reckoned on one device; the study gives it 4" in shown.file.getvalue()
+
+
 def test_hours_on_one_device_and_on_several(tmp_path, shown):
     print_estimate(STUDY, tmp_path / "digits", "cpu", devices=3, budget=0.02, console=shown)
     text = shown.file.getvalue()

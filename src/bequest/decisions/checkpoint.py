@@ -3,7 +3,8 @@
 From fine-tunes of a series of checkpoints of the pre-training: the earliest checkpoint from which on every one loses at
 most `margin` of accuracy, on validation, to the last one (mean over replicas, paired). That one alone is looked at on
 test: `sure` is `measured` where its loss there is at most the margin too, with the whole 95 percent t interval. Where
-the interval crosses the margin, or there is one replica, it is `inconclusive`.
+the interval crosses the margin, or there is one replica, it is `inconclusive`. Where the last is chosen, it is
+`measured` if what the nearest earlier one loses on validation is above the margin with the whole interval.
 
 The analysis of the same name asks whether the claim of the paper holds, with a tolerance from the spread of the
 replicas. Here the margin is what a user is willing to lose, so that a choice can be made with few replicas, and it is
@@ -97,9 +98,11 @@ def checkpoint(
     rows.append(row("error_loss", arm, confirmed, split="test", x=chosen))
     rows += _saved(arm, chosen, epochs[-1], len(runs), epoch_images, epoch_seconds)
     rows.append(row("margin", None, value=margin, n=len(runs)))
-    last = chosen == epochs[-1]
-    # the last against itself loses nothing, whatever the runs
-    sure = last or (confirmed.high is not None and confirmed.high <= margin + 1e-12)
+    if chosen == epochs[-1]:
+        nearest = losses[epochs[-2]].low
+        sure = nearest is not None and nearest > margin + 1e-12
+    else:
+        sure = confirmed.high is not None and confirmed.high <= margin + 1e-12
     advice = _advice(chosen, epochs, losses, confirmed, margin, sure)
     ends = [final_error(name, trajectories[epochs[-1]][name].metrics, "validation") for name in runs]
     right = 1 - math.fsum(ends) / len(ends)
@@ -138,9 +141,12 @@ def _advice(
     allowed = f"{100 * margin:.1f} points"
     if chosen == last:
         before = epochs[-2]
+        begin = "Pre-train to the end" if sure else "Pre-train to the end, but it is not sure that this is needed"
+        way_out = "" if sure else "; train more replicas, or allow more"
         return (
-            f"Pre-train to the end: from epoch {before} of {last}, the nearest one tried, fine-tuning already loses "
-            f"{_points(losses[before].value)} points on validation, with {allowed} allowed, {n}."
+            f"{begin}: from epoch {before} of {last}, the nearest one tried, fine-tuning already loses "
+            f"{_points(losses[before].value)}{_range(losses[before])} points on validation, with {allowed} allowed, "
+            f"{n}{way_out}."
         )
     saved = f"{100 * (last - chosen) / last:.0f} % of the pre-training"
     numbers = (

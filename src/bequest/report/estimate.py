@@ -58,6 +58,14 @@ def print_estimate(
         console.print(f"GPU-hours: {on_gpu:.2f}", highlight=False)
     else:
         console.print("GPU-hours: not known here; give --device cuda on a machine that has one", highlight=False)
+    together = study.resources.training.devices
+    if together > 1:
+        console.print(
+            f"each training was reckoned on one device; the study gives it {together}, so that its hours are fewer, at "
+            f"best by {together} times, and its GPU-hours no fewer",
+            highlight=False,
+            soft_wrap=True,
+        )
     if devices > 1:
         planned = noted(work.step for work in todo)
         laid = timetable(planned, seconds, devices)

@@ -37,7 +37,7 @@ FUNCTIONS: dict[str, Function] = {
     "matching": Function(landscape.matching, version=2, tolerant=("run/",)),
     "criticality": Function(parts.criticality, version=3, tolerant=("run/",)),
     "valley": Function(parts.valley, version=2, tolerant=("run/",)),
-    "decide_checkpoint": Function(deciding.checkpoint, version=1, tolerant=("run/",)),
+    "decide_checkpoint": Function(deciding.checkpoint, version=2, tolerant=("run/",)),
     "decide_labels": Function(deciding.labels, version=1, tolerant=("run/",)),
     "decide_source": Function(deciding.source, version=2),
     "decide_soup": Function(soup_and_freeze.soup, version=1, tolerant=("run/",)),

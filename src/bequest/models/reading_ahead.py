@@ -1,14 +1,14 @@
-"""How is a tensor read from the disk piece by piece, while the last piece is worked on?
+"""How is a tensor read from the disk piece by piece, while the disk fetches what comes next?
 
-Plain reads into two buffers that take turns: mapped pages would cost a fault each, and would all count as memory until
-the file is closed.
+Plain reads into one small buffer, which stays in the cache of the core that works on it: mapped pages would cost a
+fault each, and would all count as memory until the file is closed. The system is told what comes next.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bequest.models.entries import Entry
 
-_BLOCK = 1 << 20  # bytes of a read; chosen: large enough that waiting for the other thread costs little
+_AHEAD = 1 << 24  # bytes that the system fetches ahead; chosen: no faster with more
 
 
 def read_ahead(place: Entry, entries: int) -> Iterator[Tensor]:
@@ -27,30 +27,30 @@ def read_ahead(place: Entry, entries: int) -> Iterator[Tensor]:
         entries: of a piece.
 
     Yields:
-        Flat tensors of so many entries, in order, the last one shorter. Each is overwritten soon after the next one is
-        asked for.
+        Flat tensors of so many entries, in order, the last one shorter. Each is overwritten when the next one is asked
+        for.
 
     Raises:
         ValueError: if the file has become shorter since it was opened.
     """
     total, width = math.prod(place.shape), place.dtype.itemsize
-    block = max(1, _BLOCK // (entries * width)) * entries  # whole pieces
     if not total:
         return
+    buffer = torch.empty(min(total, entries), dtype=place.dtype)
     with place.file.open("rb", buffering=0) as file:
         file.seek(place.offset)
-        if total <= block:  # nothing to read ahead
-            yield from _read(file, place, torch.empty(total, dtype=place.dtype)).split(entries)
-            return
-        buffers = [torch.empty(block, dtype=place.dtype) for _ in range(2)]
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(_read, file, place, buffers[0])
-            for number, begin in enumerate(range(0, total, block)):
-                there = coming.result()
-                left = total - begin - block
-                if left > 0:
-                    coming = reader.submit(_read, file, place, buffers[(number + 1) % 2][: min(left, block)])
-                yield from there.split(entries)
+        asked = 0  # bytes of the tensor
+        for begin in range(0, total, entries):
+            if begin * width + _AHEAD > asked:
+                _fetch(file, place.offset + asked, min(2 * _AHEAD, total * width - asked))
+                asked += 2 * _AHEAD
+            yield _read(file, place, buffer[: min(entries, total - begin)])
+
+
+def _fetch(file: BinaryIO, begin: int, count: int) -> None:
+    """Have the system fetch bytes of a file while something else is done, where it can."""
+    if count > 0 and hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), begin, count, os.POSIX_FADV_WILLNEED)
 
 
 def _read(file: BinaryIO, place: Entry, buffer: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
-"""How is a tensor read from the disk piece by piece, while the disk fetches what comes next?
+"""How is a tensor read from the disk piece by piece?
 
 Plain reads into one small buffer, which stays in the cache of the core that works on it: mapped pages would cost a
-fault each, and would all count as memory until the file is closed. The system is told what comes next.
+fault each, and would all count as memory until the file is closed. The system fetches ahead what is read in order; a
+thread that reads ahead on top, or telling the system to fetch more, made it slower.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -16,10 +16,8 @@ from torch import Tensor
 
 from bequest.models.entries import Entry
 
-_AHEAD = 1 << 24  # bytes that the system fetches ahead; chosen: no faster with more
 
-
-def read_ahead(place: Entry, entries: int) -> Iterator[Tensor]:
+def read_pieces(place: Entry, entries: int) -> Iterator[Tensor]:
     """Read a contiguous tensor piece by piece.
 
     Args:
@@ -33,24 +31,14 @@ def read_ahead(place: Entry, entries: int) -> Iterator[Tensor]:
     Raises:
         ValueError: if the file has become shorter since it was opened.
     """
-    total, width = math.prod(place.shape), place.dtype.itemsize
+    total = math.prod(place.shape)
     if not total:
         return
     buffer = torch.empty(min(total, entries), dtype=place.dtype)
     with place.file.open("rb", buffering=0) as file:
         file.seek(place.offset)
-        asked = 0  # bytes of the tensor
         for begin in range(0, total, entries):
-            if begin * width + _AHEAD > asked:
-                _fetch(file, place.offset + asked, min(2 * _AHEAD, total * width - asked))
-                asked += 2 * _AHEAD
             yield _read(file, place, buffer[: min(entries, total - begin)])
-
-
-def _fetch(file: BinaryIO, begin: int, count: int) -> None:
-    """Have the system fetch bytes of a file while something else is done, where it can."""
-    if count > 0 and hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), begin, count, os.POSIX_FADV_WILLNEED)
 
 
 def _read(file: BinaryIO, place: Entry, buffer: Tensor) -> Tensor:

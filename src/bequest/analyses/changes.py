@@ -5,10 +5,10 @@ be added where they change other entries, or the same ones in the same direction
 parameters, not BatchNorm's running statistics, for each module and for the whole network (`*`).
 
 `unchanged` is the share of entries that are equal in a and b, bit by bit but for the sign of 0; where the start (P) is
-known, a is the start. `nearly_unchanged` is the share of those that differ by at most 1e-6 of the larger of the two,
-the equal ones included: what the rounding of float32 explains. `changed_in_both` is the share of entries that differ
-from the start in a and in b, `sign_agreement` the share of those that moved in the same direction; n counts the entries
-that a share is of.
+known, a is the start. `nearly_unchanged` is the share of those that differ by at most 1e-6 of a's entry, the equal ones
+included: what the rounding of float32 explains. `changed_in_both` is the share of entries that differ from the start in
+a and in b, `sign_agreement` the share of those that moved in the same direction; n counts the entries that a share is
+of.
 
 How to read it: a sparse change has `unchanged` near 1 (a frozen module has 1; 16-bit numbers swallow small steps). A
 `sign_agreement` of 0.5 is that of unrelated moves, 1 the same direction everywhere; it says nothing of sizes, which is

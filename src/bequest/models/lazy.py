@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bequest.models.entries import Entry, MappedFile, contiguous, safetensors_entries
 from bequest.models.pickles import PICKLED, pickled_weights
-from bequest.models.reading_ahead import read_ahead
+from bequest.models.reading_pieces import read_pieces
 from bequest.weights.naming import unwrapped
 
 LONGEST_NAME = 255  # characters of a file's name
@@ -80,7 +80,7 @@ class LazyWeights(Mapping[str, Tensor]):
         if isinstance(place, Tensor) or name in self._steps or place.stride != contiguous(place.shape):
             yield from self[name].detach().reshape(-1).split(entries)
         else:
-            yield from read_ahead(place, entries)
+            yield from read_pieces(place, entries)
 
     def changed(self, steps: Callable[[Collection[str]], Mapping[str, Step]]) -> LazyWeights:
         """Give the same weights with something done to some of them when they are read.

@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 
@@ -69,14 +68,3 @@ def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-@cache
-def vega_script() -> str:
-    """Give Vega, Vega-Lite and Vega-Embed as one script; it sets `window.vegaEmbed`."""
-    import vl_convert
-
-    # the snippet is what the package calls its default; its type stub wants one
-    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    # a script element ends at the first of these, wherever it stands
-    return script.replace("\r", "").replace("</script", "<\\/script").replace("<!--", "<\\!--")

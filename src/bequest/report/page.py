@@ -14,7 +14,7 @@ from typing import Any
 from bequest.report.answer import answers
 from bequest.report.charts import Chart, sweep_charts
 from bequest.report.contents import ReportInput
-from bequest.report.embedding import policy, script_json, squeezed, vega_script
+from bequest.report.embedding import policy, script_json, squeezed
 from bequest.report.figures import downloads
 from bequest.report.headline import headlines
 from bequest.report.network import HOW, network_charts
@@ -23,6 +23,7 @@ from bequest.report.predictions import page_data
 from bequest.report.sections import sections
 from bequest.report.tables import Table, frame_table, result_table
 from bequest.report.terms import terms
+from bequest.report.vega import vega_script
 from bequest.report.verdicts import slots
 from bequest.report.what_to_do import told
 from bequest.report.wording import interval, parted, tally, typeset

@@ -19,7 +19,7 @@ from torch import Tensor
 from bequest.weights.algebra import Weights
 
 PIECE = 1 << 16  # entries; what is worked on stays in the cache of one core. At most 2**24, so float32 counts are exact
-NEAR = 1e-6  # of the larger of two entries; chosen: float32 rounds by at most 6e-8, so this is a few of its steps
+NEAR = 1e-6  # of the first of two entries; chosen: float32 rounds by at most 6e-8, so this is a few of its steps
 Tally = dict[tuple[str, ...], float]
 
 
@@ -59,7 +59,7 @@ def tally(members: Mapping[str, Weights], name: str, *, start: str | None = None
     Returns:
         `("entries",)`: how many there are; `("square", a)`: sum of squares of the start, or of the first member where
         none is known; for each pair `("apart", a, b)`: sum of the squared differences, `("same", a, b)`: entries that
-        are equal, `("near", a, b)`: those that differ by at most 1e-6 of the larger one, the equal ones included. With
+        are equal, `("near", a, b)`: those that differ by at most 1e-6 of a's, the equal ones included. With
         a start, for each pair of others: `("dot", a, b)`: product of the displacements, `("both", a, b)`: entries that
         changed in both, `("agree", a, b)`: those that changed in the same direction.
 
@@ -103,7 +103,7 @@ class _Bench:
     def __init__(self, names: Sequence[str], start: str | None, entries: int, dtypes: Sequence[torch.dtype]) -> None:
         self._names, self._start, self._entries = names, start, entries
         self._dtype = torch.float64 if torch.float64 in dtypes else torch.float32
-        # numbers of 16 bits or fewer that differ at all do so by more than 1e-6 of the larger one
+        # numbers of 16 bits or fewer that differ at all do so by more than 1e-6 of themselves
         self._coarse = all(dtype.itemsize <= 2 for dtype in dtypes)
         self._plain = [dtype == self._dtype for dtype in dtypes]
         self._kept = {name: self._empty() for name in names}
@@ -152,7 +152,7 @@ class _Bench:
         if self._coarse or same == count:
             yield ("near", a, b), same
             return
-        torch.maximum(torch.abs(left, out=spare), torch.abs(right, out=limit), out=limit).mul_(NEAR)
+        torch.mul(left, NEAR, out=limit).abs_()
         yield ("near", a, b), _count(torch.abs(apart, out=spare).le_(limit))
 
     def _dot(self, a: Tensor, b: Tensor) -> float:

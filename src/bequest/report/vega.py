@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from bequest.study.store import StoreError, write_whole
@@ -19,7 +20,7 @@ def vega_script() -> str:
     """Give Vega, Vega-Lite and Vega-Embed as one script; it sets `window.vegaEmbed`."""
     import vl_convert
 
-    place = _folder() / f"vega-{vl_convert.__version__}.js"
+    place = _folder() / f"vega-{version('vl-convert-python')}.js"
     kept = _kept(place)
     if kept is not None:
         return kept

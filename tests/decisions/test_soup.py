@@ -124,6 +124,21 @@ def test_uniform_has_statistics_of_its_own_and_not_those_of_the_first(normed):
     assert decision.weights["norm.num_batches_tracked"].dtype == torch.int64
 
 
+def test_what_refitting_alone_brings_is_not_said_to_be_the_mixing(normed):
+    stale = {key: tensor + 3 if key.endswith("running_mean") else tensor for key, tensor in normed.tunes["a"].items()}
+    twins = {"a": stale, "b": {key: tensor.clone() for key, tensor in stale.items()}}
+    decision = made(normed, twins, base=None, method="uniform")
+    single, mix, anew = (
+        value(decision, "error", a=name, split="test", domain=None) for name in ("a", "uniform", "best, refitted")
+    )
+    assert single > mix + 0.1  # the statistics were wrong
+    assert anew == mix  # the mean of twins is the twin
+    assert decision.rows.filter(metric="difference")["high"].item() < 0
+    assert decision.sure == "inconclusive"
+    assert f"a with its BatchNorm refitted as the mix's has {100 * anew:.1f} %" in decision.advice
+    assert made(normed, base=None, calibration=None).rows.filter(a="best, refitted").is_empty()
+
+
 def test_frozen_weights_are_averaged_too(plain):
     model = copy.deepcopy(plain.model)
     model.first.requires_grad_(False)

@@ -237,6 +237,9 @@ def test_networks_of_text_by_their_weights_alone(kind, tmp_path, bequest):
     assert shares[TEXT[kind][0]] == 1
     assert shares[TEXT[kind][1]] < 0.01
     assert "no network was run" in (folder / "report.html").read_text()
+    (folder / "study.yaml").write_text("name: mine\n")  # the folder of a study is left as it is
+    ran = bequest("compare", tmp_path / "one", tmp_path / "other", "--folder", folder)
+    assert ran.exit_code == 2 and "holds a study, whose report would be lost" in ran.output
 
 
 def test_half_a_network_and_a_size_without_one_are_refused(tmp_path, bequest):

@@ -34,7 +34,7 @@ import polars as pl
 from torch import nn
 
 from bequest.analyses.groups import ranged, rank_correlation
-from bequest.analyses.intervals import Interval, mean_interval, share_interval
+from bequest.analyses.intervals import Interval, bounded, mean_interval, share_interval
 from bequest.analyses.module_charts import EVERY, mus, rewound, rises
 from bequest.analyses.pairs import ARMS, arm, replicas
 from bequest.analyses.result import Result, table
@@ -328,7 +328,7 @@ def _trend(rows: pl.DataFrame, runs: Sequence[str]) -> Trend:
                 correlation = rank_correlation(range(own.height), own["value"].to_list())
                 values.append(0.0 if math.isnan(correlation) else correlation)  # all modules alike: no trend
         if values:
-            found[metric] = mean_interval(values)
+            found[metric] = bounded(mean_interval(values), -1.0, 1.0)
     return found
 
 

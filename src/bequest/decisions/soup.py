@@ -8,14 +8,16 @@ company), the uniform and the greedy mean of those (`mixes`), and, where the pre
 go from these to that mean (WiSE-FT). What was chosen is then measured once on test and on other domains, beside every
 member, the other mixes, and the ensemble of the members, which costs one inference a member.
 
-`error`, `loss`: of `a`, which is a member, `uniform`, `greedy`, `wise-ft` (x = alpha, 0 is pre-trained) or `ensemble`;
+`error`, `loss`: of `a`, which is a member, `uniform`, `greedy`, `wise-ft` (x = alpha, 0 is pre-trained), `ensemble`, or
+`best, refitted`, the best member with BatchNorm refitted as the advised mix has it (not where that member is advised);
 `split` validation or test; column `domain` names another domain. `barrier_error`, `barrier_loss` between members `a`
 and `b` on validation, and `error_on_line` (x = t). `group`: which basin a member is in, 1 is that of the best one.
 `in_soup`: 1 or 0 for a member `a` in the mix `b`. `greedy_error`: with the member that was tried at place x. `alpha`:
 of the chosen interpolation. `inferences`: how many networks an answer takes. `difference`: error of the advised weights
 `a` minus that of the best member `b`, with the paired interval. n counts examples.
 
-How to read it: `measured` if on test the interval of the difference lies below 0 (better), above 0 (worse), or within 2
+How to read it: `measured` if on test the interval of the difference lies below 0 (better; against the best member with
+BatchNorm refitted, too, as refitting alone may have done it), above 0 (worse), or within 2
 points of 0 (as good, for one inference); else `inconclusive`. `refused` if no two share a basin. BatchNorm has to be
 refitted: without `calibration` a barrier may be one of its statistics alone.
 """
@@ -32,7 +34,7 @@ from bequest.decisions.decision import Decision
 from bequest.decisions.mixes import Mix, greedy, interpolated, uniform
 from bequest.decisions.scores import LIMIT, Scales, Score, ensemble
 from bequest.decisions.shared_basins import Basins
-from bequest.decisions.soup_told import ENSEMBLE, WISE, Found, advice, sure, told
+from bequest.decisions.soup_told import ENSEMBLE, REFITTED, WISE, Found, advice, sure, told
 from bequest.evaluation import tasks
 from bequest.evaluation.batches import Batches
 from bequest.weights.algebra import Weights, check_alike
@@ -103,6 +105,9 @@ def soup(
         if wise.alpha < 1 and (group or len(members) == 1):
             chosen, called = mixes[WISE], WISE
     found = Found(members, best, groups, group, basins, alone, mixes, chosen, called, curve, method)
+    if called != best and scales.refits:
+        anew = scales.refitted(members[best])  # a mix has statistics of the calibration data; is that all it gains by?
+        found.refitted = Mix(anew, scales.score(anew, validation_batches), (best,))
     if test_batches is not None:
         found.tested[None] = _tested(scales, found, test_batches)
     for name, batches in (others or {}).items():
@@ -122,6 +127,8 @@ def _tested(scales: Scales, found: Found, batches: Batches) -> dict[str, Score]:
     keep = scales.task.error is tasks.wrong_share and bool(found.group)
     scores = {name: scales.score(weights, batches, keep=keep) for name, weights in found.members.items()}
     scores |= {name: scales.score(mix.weights, batches) for name, mix in found.mixes.items()}
+    if found.refitted is not None:
+        scores[REFITTED] = scales.score(found.refitted.weights, batches)
     together = ensemble([scores[name] for name in found.group], batches) if keep else None
     return scores | ({ENSEMBLE: together} if together is not None else {})
 
@@ -132,7 +139,7 @@ def _check(
     if len(members) < (1 if base is not None else 2):
         got = ", ".join(members) or "none"
         raise ValueError(f"a soup needs two fine-tunes, or one and the pre-trained weights (base=); got {got}")
-    if taken := sorted(members.keys() & {WISE, ENSEMBLE, *get_args(Method)}):
+    if taken := sorted(members.keys() & {WISE, ENSEMBLE, REFITTED, *get_args(Method)}):
         raise ValueError(f"{taken[0]!r} is the name of a mix; call that member something else")
     if method not in get_args(Method):
         raise ValueError(f"the method is {' or '.join(get_args(Method))}, not {method!r}")

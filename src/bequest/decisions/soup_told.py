@@ -18,6 +18,7 @@ from bequest.weights.algebra import Weights
 
 WISE = "wise-ft"
 ENSEMBLE = "ensemble"
+REFITTED = "best, refitted"
 STALE = "BatchNorm was not refitted: pass training batches as calibration="
 
 
@@ -37,6 +38,8 @@ class Found:
         called: its name.
         curve: validation scores of the interpolation, by alpha.
         method: which mean was asked for.
+        refitted: the best member with BatchNorm statistics of its own anew, as a mix has them; None where the best
+            member itself is advised, or there is nothing to refit.
         tested: domain (None for the target) -> scores of members, mixes and the ensemble.
     """
 
@@ -51,6 +54,7 @@ class Found:
     called: str
     curve: Sequence[tuple[float, Score]]
     method: str
+    refitted: Mix | None = None
     tested: dict[str | None, dict[str, Score]] = field(default_factory=dict)
 
     @property
@@ -63,6 +67,13 @@ class Found:
         """Test error of the chosen weights minus that of the best member; None without test."""
         scores = self.tested.get(None)
         return None if scores is None else difference(scores[self.called], scores[self.best])
+
+    @property
+    def gain_of_mixing(self) -> Interval | None:
+        """The same minus that of the best member with BatchNorm refitted as the mix's; None where that is no other."""
+        if None not in self.tested or self.refitted is None:
+            return None
+        return difference(self.tested[None][self.called], self.tested[None][REFITTED])
 
 
 def sure(found: Found, scales: Scales) -> Literal["measured", "inconclusive", "refused"]:
@@ -84,6 +95,9 @@ def sure(found: Found, scales: Scales) -> Literal["measured", "inconclusive", "r
         return "measured"  # nothing else was as good on validation
     if gain.low is None or gain.high is None:
         return "inconclusive"
+    mixing = found.gain_of_mixing
+    if gain.high < 0 and mixing is not None and (mixing.high is None or mixing.high >= 0):
+        return "inconclusive"  # the statistics may have done it
     return "measured" if gain.high < 0 or gain.low > 0 or max(-gain.low, gain.high) <= LIMIT else "inconclusive"
 
 
@@ -105,8 +119,15 @@ def advice(found: Found, scales: Scales) -> str:
         own, best = found.tested[None][found.called], found.tested[None][found.best]
         parts.append(
             f"on test the mix has {errors(scales.task, own)} error, {apart(scales.task, gain)} {found.best}, the best "
-            f"single one on validation ({errors(scales.task, best)})"
+            f"single one on validation ({errors(scales.task, best)} on test)"
         )
+        mixing = found.gain_of_mixing
+        if mixing is not None:
+            refitted = errors(scales.task, found.tested[None][REFITTED])
+            parts.append(
+                f"{found.best} with its BatchNorm refitted as the mix's has {refitted}, so the mixing alone makes it "
+                f"{apart(scales.task, mixing)} that"
+            )
         if ENSEMBLE in found.tested[None]:
             together = errors(scales.task, found.tested[None][ENSEMBLE])
             count = len(found.group)
@@ -172,6 +193,8 @@ def _rows(found: Found, scales: Scales) -> Iterator[dict[str, Any]]:
     for name, mix in found.mixes.items():
         if name != WISE:
             yield from _score(name, mix.score, units, split="validation", note=note)
+    if found.refitted is not None:
+        yield from _score(REFITTED, found.refitted.score, units, split="validation")
     for alpha, score in found.curve:
         yield from _score(WISE, score, units, split="validation", x=alpha, note=note)
     for domain, scores in found.tested.items():
@@ -195,7 +218,7 @@ def _rows(found: Found, scales: Scales) -> Iterator[dict[str, Any]]:
             yield {**row, "value": trial.error, "n": mix.score.n, "unit": units["error"]}
     if WISE in found.mixes:
         yield {"a": WISE, "metric": "alpha", "value": found.mixes[WISE].alpha, "unit": "share of the fine-tuned"}
-    for name in (*found.members, *found.mixes, ENSEMBLE):
+    for name in (*found.members, *found.mixes, *([REFITTED] if found.refitted else []), ENSEMBLE):
         networks = len(found.group) if name == ENSEMBLE else 1
         if name != ENSEMBLE or networks > 1:
             yield {"a": name, "metric": "inferences", "value": networks, "unit": "networks an answer"}

@@ -46,8 +46,10 @@ def compare_weights(
         What was measured.
 
     Raises:
-        ValueError: if the files cannot be compared; then nothing is written.
+        ValueError: if the files cannot be compared, or the folder is that of a study; then nothing is written.
     """
+    if (folder / "study.yaml").exists():
+        raise ValueError(f"{folder} holds a study, whose report would be lost; name another folder with --folder")
     console, began = Console(emoji=False), time.perf_counter()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task("compare weights", total=1.0)

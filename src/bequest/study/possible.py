@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from torch import Tensor, nn
 
 from bequest.models.opening import open_model
 from bequest.models.symmetry import symmetry_of
+from bequest.models.watching import left_alone
 from bequest.study.options import Analyses
 from bequest.study.spec import Study
 
@@ -34,8 +36,11 @@ def without_impossible(study: Study, named: Collection[str] = ()) -> Study:
     if "matching" not in study.asked() or "matching" in named:
         return study
     model = open_model(study.model, classes=2)
+    images = torch.zeros(2, 3, study.size, study.size)
     try:
-        symmetry_of(model, torch.zeros(2, 3, study.size, study.size))
+        if not _takes(model, images):
+            raise ValueError(NO_IMAGES)
+        symmetry_of(model, images)
     except (ValueError, RuntimeError, TypeError) as error:
         refusal = error if isinstance(error, ValueError) else NO_IMAGES  # others come from inside the network
         kept = {name: options for name, options in study.asked().items() if name != "matching"}
@@ -44,3 +49,13 @@ def without_impossible(study: Study, named: Collection[str] = ()) -> Study:
             update={"analyses": Analyses.model_validate(kept), "left_out": {**study.left_out, "matching": reason}}
         )
     return study
+
+
+def _takes(model: nn.Module, images: Tensor) -> bool:
+    """Whether a network can be given images; one of texts may say so with any error."""
+    try:
+        with left_alone(model), torch.no_grad():
+            model(images)
+    except Exception:
+        return False
+    return True

@@ -97,7 +97,8 @@ def train(
             the images that the model sees; it must do the same to the images that are measured.
         keep: is given each checkpoint's name and weights (on the CPU) as soon as it is there.
         state: a file to go on from if it is there, written after each epoch; None for short trainings.
-        state_every: seconds between two such writings at least: where epochs are short, not each is written.
+        state_every: seconds between two such writings at least: where epochs are short, not each is written but the
+            first.
         on_epoch: is told each epoch that is done.
         on_measured: is given all metrics so far, at the start and whenever there are new ones: of a training that goes
             on, those that it goes on from.
@@ -155,7 +156,7 @@ def train(
     if isinstance(images, Mapping) and (recipe.mixup > 0 or see is not None):
         raise ValueError("texts can be neither mixed (recipe.mixup) nor shuffled in blocks; leave that out")
     targets = examples.targets.to(device)
-    written = time.monotonic()
+    written = -math.inf
     for epoch in range(progress.epoch, recipe.epochs):
         if pace is not None:
             paces = pace(epoch)

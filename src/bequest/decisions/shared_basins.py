@@ -79,7 +79,7 @@ class Basins:
     points: int = 5
     limit: float = LIMIT
     lines: dict[tuple[str, str], Line] = field(default_factory=dict)
-    _ends: dict[str, Score] = field(default_factory=dict)
+    _ends: dict[str, tuple[Weights, Score]] = field(default_factory=dict)
 
     def between(self, one: str, other: str) -> Line:
         """Give the line between two members."""
@@ -116,11 +116,11 @@ class Basins:
 
     def _measured(self, a: str, b: str) -> Line:
         ts = [place / (self.points - 1) for place in range(self.points)]
-        scores = [self._end(a)]
+        scores = [self.end(a)[1]]
         for t in ts[1:-1]:
             mixed = lerp(self.members[a], self.members[b], t)
             scores.append(self.scales.score(self.scales.refitted(mixed), self.batches))
-        scores.append(self._end(b))
+        scores.append(self.end(b)[1])
         errors, losses = [score.error for score in scores], [score.loss for score in scores]
         above = [score.error - (1 - t) * errors[0] - t * errors[-1] for t, score in zip(ts, scores, strict=True)]
         top = max(range(1, len(ts) - 1), key=lambda place: _finite(above[place]))
@@ -130,10 +130,11 @@ class Basins:
             height = Interval(height.value, at_top.low, at_top.high, at_top.n)
         return Line(a, b, tuple(ts), tuple(scores), height, ts[top], entezari(losses, ts))
 
-    def _end(self, name: str) -> Score:
-        """A member as this protocol sees it: with refitted statistics, as every point between."""
+    def end(self, name: str) -> tuple[Weights, Score]:
+        """A member as this protocol sees it, with refitted statistics as every point between, and its score."""
         if name not in self._ends:
-            self._ends[name] = self.scales.score(self.scales.refitted(self.members[name]), self.batches)
+            refitted = self.scales.refitted(self.members[name])
+            self._ends[name] = refitted, self.scales.score(refitted, self.batches)
         return self._ends[name]
 
 

@@ -106,8 +106,7 @@ def soup(
             chosen, called = mixes[WISE], WISE
     found = Found(members, best, groups, group, basins, alone, mixes, chosen, called, curve, method)
     if called != best and scales.refits:
-        anew = scales.refitted(members[best])  # a mix has statistics of the calibration data; is that all it gains by?
-        found.refitted = Mix(anew, scales.score(anew, validation_batches), (best,))
+        found.refitted = Mix(*basins.end(best), (best,))  # is refitting, which a mix has, all that it gains by?
     if test_batches is not None:
         found.tested[None] = _tested(scales, found, test_batches)
     for name, batches in (others or {}).items():

@@ -18,12 +18,12 @@ from bequest.study.store import StoreError, write_whole
 @cache
 def vega_script() -> str:
     """Give Vega, Vega-Lite and Vega-Embed as one script; it sets `window.vegaEmbed`."""
-    import vl_convert
-
     place = _folder() / f"vega-{version('vl-convert-python')}.js"
     kept = _kept(place)
     if kept is not None:
         return kept
+    import vl_convert
+
     # the snippet is what the package calls its default; its type stub wants one
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # a script element ends at the first of these, wherever it stands

@@ -36,19 +36,26 @@ def without_impossible(study: Study, named: Collection[str] = ()) -> Study:
     if "matching" not in study.asked() or "matching" in named:
         return study
     model = open_model(study.model, classes=2)
-    images = torch.zeros(2, 3, study.size, study.size)
+    reason = _why_not(model, torch.zeros(2, 3, study.size, study.size))
+    if reason is None:
+        return study
+    kept = {name: options for name, options in study.asked().items() if name != "matching"}
+    return study.model_copy(
+        update={"analyses": Analyses.model_validate(kept), "left_out": {**study.left_out, "matching": reason}}
+    )
+
+
+def _why_not(model: nn.Module, images: Tensor) -> str | None:
+    """Why channels cannot be matched; None where they can."""
+    if not _takes(model, images):
+        return NO_IMAGES
     try:
-        if not _takes(model, images):
-            raise ValueError(NO_IMAGES)
         symmetry_of(model, images)
-    except (ValueError, RuntimeError, TypeError) as error:
-        refusal = error if isinstance(error, ValueError) else NO_IMAGES  # others come from inside the network
-        kept = {name: options for name, options in study.asked().items() if name != "matching"}
-        reason = " ".join(str(refusal).split())
-        return study.model_copy(
-            update={"analyses": Analyses.model_validate(kept), "left_out": {**study.left_out, "matching": reason}}
-        )
-    return study
+    except ValueError as error:
+        return " ".join(str(error).split())
+    except (RuntimeError, TypeError):  # from inside the network
+        return NO_IMAGES
+    return None
 
 
 def _takes(model: nn.Module, images: Tensor) -> bool:

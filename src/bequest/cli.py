@@ -92,7 +92,9 @@ def compare(
     calibration: Annotated[str | None, typer.Option(help="Images to refit BatchNorm on, as --data.")] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Images are size x size pixels.")] = None,
     change: Annotated[list[str] | None, typer.Option(help="A change, as barrier.points=11; may be repeated.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where results go; studies/comparison if left out.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where results go; studies/comparison or studies/weights if left out.")
+    ] = None,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Run what pickled files want to run. Only for files that you made.")
     ] = False,
@@ -102,7 +104,7 @@ def compare(
 ) -> None:
     """Compare checkpoints that are there already: mistakes, features, distances, barriers, basins, modules."""
     with _plainly(debug):
-        place = folder or Path("studies") / "comparison"
+        place = folder or Path("studies") / ("weights" if model is None else "comparison")  # neither ends the other
         if model is None or data is None:
             _refuse_half(model, data, {"--calibration": calibration, "--size": size, "--change": change})
             from bequest.report.alone import compare_weights

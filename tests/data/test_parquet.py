@@ -95,7 +95,7 @@ def test_hidden_labels_are_left_out(tmp_path: Path) -> None:
 
 def test_a_class_out_of_range_and_a_missing_one(tmp_path: Path) -> None:
     shard(tmp_path / "x.parquet", range(12), labels=[*([0, 1] * 5), 2, 1], names=["dog", "cat"])
-    with pytest.raises(ValueError, match=r"x\.parquet#10 has the class 2, but there are names for 2: dog, cat"):
+    with pytest.raises(ValueError, match=r"x\.parquet#10 has the class 2, .* but .*x\.parquet names 2: dog, cat"):
         open_source(f"hub:{tmp_path}")
     shard(tmp_path / "x.parquet", range(12), labels=[*([0, 1] * 5), None, 1])
     with pytest.raises(ValueError, match=r"x\.parquet#10 has no label"):

@@ -68,7 +68,7 @@ def open_parquet(
     """
     schema = _schema(shards[0])
     images, labels = _image_column(shards[0], schema, image), _label_column(shards[0], schema, label)
-    names = _class_names(root, bound or root, shards[0], labels)
+    names, teller = _class_names(root, bound or root, shards[0], labels)
     found: list[Example] = []
     words: list[list[str]] = []
     hidden = 0
@@ -83,7 +83,7 @@ def open_parquet(
                 hidden += 1
                 continue
             values = list(value or ()) if several else [value]
-            words.append([_word(one, names, f"{shown}#{row}") for one in values])
+            words.append([_word(one, names, f"{shard}#{row}", teller) for one in values])
             draw = partial(_draw_row, shard, images, row, f"{shard}#{row}", fit=fit)
             found.append(Example(f"{shown}#{row}", 0, digest, side, draw))
     if hidden:
@@ -175,13 +175,14 @@ def _label_column(path: Path, schema: pl.Schema, asked: str | None) -> str:
     return str(found[0])
 
 
-def _class_names(root: Path, bound: Path, shard: Path, column: str) -> tuple[str, ...]:
+def _class_names(root: Path, bound: Path, shard: Path, column: str) -> tuple[tuple[str, ...], Path]:
+    """Find the names of the classes, and which file tells them."""
     try:
         features = json.loads(pl.read_parquet_metadata(shard)["huggingface"])["info"]["features"]
         found = features[column].get("names") or features[column]["feature"]["names"]
-        return _texts(found)
+        return _texts(found), shard
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        return _names_of_readme(root, bound, column)
+        return _names_of_readme(root, bound, column), root / "README.md"
 
 
 def _names_of_readme(root: Path, bound: Path, column: str) -> tuple[str, ...]:
@@ -215,11 +216,12 @@ def _texts(names: Sequence[Any]) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _word(value: Any, names: tuple[str, ...], where: str) -> str:
+def _word(value: Any, names: tuple[str, ...], where: str, teller: Path) -> str:
     if value is None or value == "":
         raise ValueError(f"{where} has no label; remove the row")
     if names and isinstance(value, int):
         if not 0 <= value < len(names):
-            raise ValueError(f"{where} has the class {value}, but there are names for {len(names)}: {shortened(names)}")
+            told = f"{teller} names {len(names)}: {shortened(names)}"
+            raise ValueError(f"{where} has the class {value}, counted from 0, but {told}; mend one of the two")
         return names[value]
     return str(value)

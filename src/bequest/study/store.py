@@ -67,6 +67,8 @@ class Artefact:
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
             return f"{self.folder / 'manifest.json'} cannot be read: {error}"
         for name, (digest, size) in expected.items():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                return f"{self.folder / 'manifest.json'} names a file outside its folder: {name!r}"
             file = self.folder / name
             if not os.path.isfile(file):  # noqa: PTH113 - pathlib's raises for a name that is too long
                 return f"{file} is missing"

@@ -28,6 +28,7 @@ from bequest.training.part_of_batch import part_of_batch
 from bequest.training.recipe import Recipe
 from bequest.training.schedule import learning_rate
 from bequest.training.seeds import fold, generator
+from bequest.training.stale_batchnorm import tell_if_stale
 from bequest.training.trajectory import Trajectory, metrics_table
 from bequest.weights.algebra import Weights
 
@@ -129,6 +130,8 @@ def train(
         group.check_alike(model, f"at the start, after {progress.epoch} epochs")
     steps_per_epoch = math.ceil(len(examples.targets) / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
+    if writes:
+        tell_if_stale(model, steps)
 
     def record(splits: dict[str, Batches], epoch: int, rate: float) -> None:
         for split, batches in splits.items():

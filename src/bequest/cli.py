@@ -182,7 +182,7 @@ def plan_(
 def show(place: Place, debug: Debug = False) -> None:
     """Print the verdicts and the headline numbers of a study."""
     with _plainly(debug):
-        from bequest.report.session import print_results
+        from bequest.report.showing import print_results
 
         print_results(place)
 

@@ -139,6 +139,16 @@ def test_what_refitting_alone_brings_is_not_said_to_be_the_mixing(normed):
     assert made(normed, base=None, calibration=None).rows.filter(a="best, refitted").is_empty()
 
 
+def test_of_members_at_chance_nothing_is_sure_and_the_order_of_the_classes_is_suspected(plain):
+    turned = [(inputs, (targets + 1) % (int(targets.max()) + 1)) for inputs, targets in plain.test]
+    decision = made(plain, base=None, test_batches=turned)
+    assert value(decision, "error", a="a", split="test") > 0.8  # as of a head whose classes stand in another order
+    assert decision.sure == "inconclusive"
+    assert "not even the best is clearly better than guessing" in decision.advice
+    assert decision.advice.endswith("in its order?")
+    assert "guessing" not in made(plain, base=None).advice
+
+
 def test_frozen_weights_are_averaged_too(plain):
     model = copy.deepcopy(plain.model)
     model.first.requires_grad_(False)

@@ -69,7 +69,8 @@ def test_advice_failures_and_the_count_of_claims():
 
 def test_a_report_without_claims_or_results_has_no_answer():
     assert said({}) == {}
-    assert said({"learning_curves": curves(-0.15, -0.2, -0.1)}, summary="weights alone") == {}
+    rows = {"learning_curves": curves(-0.15, -0.2, -0.1)}
+    assert answers(ReportInput("x", (), rows, summary="weights alone"), slots({})) == []
 
 
 def test_targets_are_named_where_there_are_several(report_maker):

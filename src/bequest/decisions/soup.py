@@ -37,6 +37,7 @@ from bequest.decisions.shared_basins import Basins
 from bequest.decisions.soup_told import ENSEMBLE, REFITTED, WISE, Found, advice, sure, told
 from bequest.evaluation import tasks
 from bequest.evaluation.batches import Batches
+from bequest.evaluation.chance import chance_accuracy
 from bequest.weights.algebra import Weights, check_alike
 
 Method = Literal["greedy", "uniform"]
@@ -109,6 +110,9 @@ def soup(
         found.refitted = Mix(*basins.end(best), (best,))  # is refitting, which a mix has, all that it gains by?
     if test_batches is not None:
         found.tested[None] = _tested(scales, found, test_batches)
+    if scales.task.chance is not None:
+        shown = validation_batches if test_batches is None else test_batches
+        found.guessing = 1 - chance_accuracy(shown, scales.task)[0]
     for name, batches in (others or {}).items():
         found.tested[name] = _tested(scales, found, batches)
     costs = {"seconds": time.perf_counter() - began, "images": float(scales.images)}

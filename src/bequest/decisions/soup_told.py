@@ -40,6 +40,7 @@ class Found:
         method: which mean was asked for.
         refitted: the best member with BatchNorm statistics of its own anew, as a mix has them; None where the best
             member itself is advised, or there is nothing to refit.
+        guessing: error of guessing on test, or on validation where there is no test; None: not known of the task.
         tested: domain (None for the target) -> scores of members, mixes and the ensemble.
     """
 
@@ -55,12 +56,21 @@ class Found:
     curve: Sequence[tuple[float, Score]]
     method: str
     refitted: Mix | None = None
+    guessing: float | None = None
     tested: dict[str | None, dict[str, Score]] = field(default_factory=dict)
 
     @property
     def refused(self) -> bool:
         """Whether no two members share a basin."""
         return len(self.members) > 1 and not self.group
+
+    @property
+    def no_better_than_guessing(self) -> bool:
+        """Whether not even the best member is clearly better than guessing."""
+        if self.guessing is None:
+            return False
+        error = (self.tested[None] if None in self.tested else self.alone)[self.best].interval
+        return (error.value if error.high is None else error.high) >= self.guessing
 
     @property
     def gain(self) -> Interval | None:
@@ -89,7 +99,7 @@ def sure(found: Found, scales: Scales) -> Literal["measured", "inconclusive", "r
     if found.refused:
         return "refused"
     gain = found.gain
-    if scales.stale or gain is None:
+    if scales.stale or gain is None or found.no_better_than_guessing:
         return "inconclusive"
     if found.called == found.best:
         return "measured"  # nothing else was as good on validation
@@ -137,9 +147,16 @@ def advice(found: Found, scales: Scales) -> str:
     away = [name for group in found.groups for name in group if name not in found.group]
     if away and found.group and (line := found.basins.worst(away)) is not None:
         parts.append(f"left out: {listed(away)}, behind a barrier of {height(scales.task, line.height.value)}")
+    if found.no_better_than_guessing:
+        assert found.guessing is not None
+        parts.append(
+            f"not even the best is clearly better than guessing ({errors(scales.task, found.guessing)} error), so this "
+            "says little: are the classes of the data those of the model, in its order?"
+        )
     if scales.stale:
         parts.append("BatchNorm was not refitted, so a barrier may be one of its statistics: give calibration data")
-    return f"{'; '.join(parts)}."
+    said = "; ".join(parts)
+    return said if said.endswith("?") else f"{said}."
 
 
 def _first(found: Found, scales: Scales) -> str:

@@ -15,6 +15,7 @@ import polars as pl
 
 from bequest.analyses.verdict import COVERED
 from bequest.report.contents import Advice, ReportInput
+from bequest.report.merging import merging
 from bequest.report.network import CKA, RISE, module_measures
 from bequest.report.verdicts import Slot
 from bequest.report.wording import signed, tally
@@ -46,10 +47,13 @@ def answers(report: ReportInput, slots: Sequence[Slot]) -> list[Answer]:
         slots: the claims with their verdicts.
 
     Returns:
-        Up to four answers; none for a report without claims.
+        Up to four answers; of weights alone none.
     """
-    if report.summary or not report.results:
+    if not report.results:
         return []
+    if report.summary:  # of files, of which those of weights alone were measured on nothing
+        asked = merging(report) if report.targets else ()
+        return [Answer(question, tuple(("", line) for line in lines), at) for question, lines, at in asked if lines]
     what = [(target, line) for target in report.targets if (line := _what(report.results, target))]
     where = [(target, line) for target in report.targets if (line := _where(report.results, target))]
     todo = [(one.target, _short(one)) for one in report.advices]

@@ -7,19 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from bequest.report.beside import beside
 from bequest.report.export import KINDS, Kind, export
 from bequest.report.figures import PDFS
-from bequest.report.gathering import READ, failures, gather, results
-from bequest.report.headline import headlines
+from bequest.report.gathering import READ, gather
 from bequest.report.notices import tell
 from bequest.report.page import write_report
-from bequest.report.verdicts import slots
-from bequest.report.what_to_do import advices
 from bequest.study.engines.local import run
 from bequest.study.functions import FUNCTIONS
 from bequest.study.functions.together import check_devices
@@ -31,7 +25,7 @@ from bequest.study.reading import dump, read_study
 from bequest.study.spec import Study
 from bequest.study.step import Context, Function, Step
 from bequest.study.store import Artefact, Store, told, write_whole
-from bequest.study.visible import one_line, visible
+from bequest.study.visible import one_line
 from bequest.training.event_files import kinds
 
 Engine = Literal["local", "ray"]
@@ -103,7 +97,7 @@ def carry_out(
 
 def steps_of(place: Path) -> list[Step]:
     """Plan the study in a folder again and give its steps, the report's included."""
-    made, _ = _open(place)
+    made, _ = open_study(place)
     return made.steps(_report_step(made))
 
 
@@ -113,31 +107,9 @@ def whole_plan(study: Study) -> tuple[Plan, list[Step]]:
     return made, made.steps(_report_step(made))
 
 
-def print_results(place: Path) -> None:
-    """Print the headline numbers of each target and the verdict on each claim."""
-    made, store = _open(place)
-    console, found = Console(emoji=False), results(made, store)
-    numbers = Table("target", "finetune", "randinit", "difference (points)", "95 % interval", "pairs", box=None)
-    for line in headlines(found, list(made.study.targets)):
-        shown = (line.target, line.finetune, line.randinit, line.difference, line.interval, str(line.n))
-        numbers.add_row(*shown)
-    console.print("mean error after the last epoch, on test", highlight=False)
-    console.print(numbers)
-    for one in advices(made, store):
-        heading = Text.assemble("\n", (f"{one.decision} ", "bold"), (one.sure, "bold"), f"  {one.target}")
-        console.print(heading)
-        console.print(Padding(Text(one.sentence), (0, 0, 0, 4)))
-    for slot in slots(found, failures(made, store)):
-        heading = Text.assemble("\n", (f"{slot.claim:<4}", "bold"), (slot.word, "bold"), f"  {slot.text}")
-        console.print(heading)
-        why = [f"{part.target}: {part.sentence}" if part.target else part.sentence for part in slot.parts]
-        for sentence in why or [slot.note]:
-            console.print(Padding(Text(visible(sentence)), (0, 0, 0, 4)))
-
-
 def write_again(place: Path) -> None:
     """Write the report of a study from what is there, complete or not."""
-    made, store = _open(place)
+    made, store = open_study(place)
     with told(store.root):
         write_report(gather(made, store), store.root / "report.html", pdfs=PDFS)
     said = one_line(f"report: {store.root / 'report.html'}")
@@ -146,7 +118,7 @@ def write_again(place: Path) -> None:
 
 def write_beside(place: Path, other: Path) -> None:
     """Write one report of two studies, target beside target, into the folder of the first."""
-    (made, store), (second, beside_store) = _open(place), _open(other)
+    (made, store), (second, beside_store) = open_study(place), open_study(other)
     path = store.root / f"beside-{other.resolve().name}.html"
     names = (place.resolve().name, other.resolve().name)
     both = beside(gather(made, store), gather(second, beside_store), names)
@@ -171,7 +143,7 @@ def export_results(place: Path, to: str, folder: Path | None) -> int:
     """
     if to not in KINDS:
         raise ValueError(f"--to {to}: a study can be exported to {', '.join(KINDS)}")
-    made, store = _open(place)
+    made, store = open_study(place)
     console, target = Console(emoji=False), folder or place / "export" / to
     with told(target):
         written, failed = export(gather(made, store), target, cast(Kind, to))
@@ -181,7 +153,8 @@ def export_results(place: Path, to: str, folder: Path | None) -> int:
     return len(failed)
 
 
-def _open(place: Path) -> tuple[Plan, Store]:
+def open_study(place: Path) -> tuple[Plan, Store]:
+    """Plan the study in a folder again, and open its store to look at."""
     if not (place / "study.yaml").is_file():
         raise FileNotFoundError(
             f"{place}: no study here; name the folder that `bequest run` wrote, as in studies/emoji"

@@ -79,7 +79,7 @@ def comparison(
     content["analyses"] = {kind: dict(SOONER.get(kind, {})) for kind in usual(len(files), base is not None)}
     if "criticality" in content["analyses"]:
         content["analyses"]["criticality"]["replicas"] = len(files)  # from the base to each of them
-    if base is not None and len(files) > 1:
+    if len(files) > 1:
         content["decisions"] = {"soup": {}}  # may these be averaged?
     content |= prepared(model) | ({"size": size} if size is not None else {})
     if trust_pickle:

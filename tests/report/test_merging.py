@@ -1,0 +1,105 @@
+"""The first screen of a comparison, from rows of what `bequest compare` measures."""
+
+import polars as pl
+import pytest
+
+from bequest.analyses.result import table
+from bequest.report.contents import Advice, ReportInput
+from bequest.report.merging import BASELESS, merging
+
+ONE, OTHER = "model/one", "model/other"
+YES = "Average model/one and model/other (uniform); on test the mix has 10.0 % error, 2.0 points less than model/one"
+NO = "Do not average these: half-way from model/one to model/other lies a barrier of 40.0 points of error"
+
+
+def soup(sentence, sure="measured", *, groups=(1, 1), advised="uniform", height=0.004):
+    rows = [
+        {"a": ONE, "b": OTHER, "split": "validation", "metric": "barrier_error", "value": height, "unit": "share"},
+        *({"a": name, "metric": "group", "value": group} for name, group in zip((ONE, OTHER), groups, strict=True)),
+        {"a": advised, "b": ONE, "split": "test", "metric": "difference", "value": -0.02},
+    ]
+    rows = [{"module": "*", "domain": None, **row} for row in rows]
+    return Advice("soup", "data", f"{sentence}.", sure, table("soup", rows))
+
+
+def mistakes(one=0.12, other=0.14, chance=0.1):
+    rows = [
+        {"metric": "chance_accuracy", "value": chance, "unit": "share"},
+        {"metric": "error", "a": OTHER, "value": other, "low": other - 0.02, "high": other + 0.02, "unit": "share"},
+        {"metric": "error", "a": ONE, "value": one, "low": one - 0.02, "high": one + 0.02, "unit": "share"},
+        {"metric": "kappa", "a": ONE, "b": OTHER, "value": 0.6, "low": 0.5, "high": 0.7, "unit": "kappa"},
+    ]
+    return table("mistakes", [{"module": "*", **row} for row in rows])
+
+
+def features():
+    rows = [{"a": ONE, "b": OTHER, "module": name, "value": value} for name, value in (("stem", 0.99), ("head", 0.4))]
+    rows.append({"a": "P", "b": OTHER, "module": "head", "value": 0.1})  # P is not one of the files
+    return table("similarity", [{"metric": "cka", **row} for row in rows])
+
+
+def apart(*values):
+    rows = [{"a": ONE, "b": f"model/{place}", "value": value} for place, value in enumerate(values)]
+    return table("distance", [{"metric": "l2_relative", "module": "*", **row} for row in rows])
+
+
+def said(results=None, *advices, source=None):
+    report = ReportInput("x", ("data",), results or {}, advices=advices, source=source, summary="2 files")
+    return {question: lines for question, lines, _ in merging(report) if lines}
+
+
+def test_one_basin_is_a_yes_with_what_the_mix_gains():
+    first, second = said({}, soup(YES))["May they be merged"]
+    assert first == "Yes: they lie in one basin, with no barrier above 0.4 points of error."
+    assert second == f"{YES}."
+    assert said({}, soup(YES, "inconclusive"))["May they be merged"][1].endswith("is not sure.")
+
+
+def test_one_basin_in_which_nothing_is_gained():
+    keep = soup("Keep model/one alone: no average was better on validation; it has 12.0 % error on test", advised=ONE)
+    first, second = said({}, keep)["May they be merged"]
+    assert first.startswith("Yes")
+    assert second == ("It brings nothing here, though: keep model/one alone: no average was better on validation.")
+
+
+def test_a_barrier_is_a_no():
+    assert said({}, soup(NO, "refused", groups=(1, 2), height=0.4))["May they be merged"] == [f"No. {NO}."]
+
+
+def test_several_basins_are_named():
+    three = soup(YES)
+    extra = pl.DataFrame({"analysis": ["soup"], "a": ["model/third"], "metric": ["group"], "value": [2.0]})
+    rows = pl.concat([three.rows, extra], how="diagonal_relaxed")
+    first, _ = said({}, Advice("soup", "data", three.sentence, "measured", rows))["May they be merged"]
+    assert first == "Not all: they lie in 2 basins: one and other | third."
+
+
+def test_errors_stand_beside_guessing_the_best_first():
+    assert said({"mistakes": mistakes()})["How good they are"] == [
+        "Test error: one 12.0 % (10.0 to 14.0), other 14.0 % (12.0 to 16.0).",
+        "Guessing has 90.0 %.",
+    ]
+
+
+@pytest.mark.parametrize(("one", "poor"), [(0.49, "one and other"), (0.3, "other")])
+def test_models_at_chance_are_named_with_what_to_look_at(one, poor):
+    _, line = said({"mistakes": mistakes(one, 0.5, chance=0.5)})["How good they are"]
+    assert line.startswith(f"No better than guessing, which has 50.0 %: {poor}. ")
+    assert "in its order?" in line
+
+
+def test_how_alike_they_are_leaves_p_out():
+    found = said({"mistakes": mistakes(), "similarity": features(), "distance": apart(0.25)})["How alike they are"]
+    assert found[0].startswith("Mistakes: kappa 0.60 (0.50 to 0.70) ")
+    assert found[1:] == [
+        "Features: most alike in stem (CKA 0.99), least in head (0.40).",
+        "Weights: 25 % of their norm apart.",
+    ]
+    assert said({"distance": apart(0.25, 0.125)})["How alike they are"] == [
+        "Weights: 12.5 to 25 % of their norm apart."
+    ]
+
+
+def test_a_base_that_is_lacking_is_said():
+    assert said({})["What this cannot say"] == [BASELESS]
+    assert said({}, source="the weights base.safetensors") == {}

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 NAME = "similarity"
 BLOCK = 16  # examples in a Gram matrix (chosen; what it costs is said above)
 LEAST_PAIRS = 3  # as for the basin: three replicas an arm
+MOST_NAMED = 4  # modules that a sentence names
 RULE = (
     "By the order in each module alone: a module counts if CKA (unbiased) between fine-tuned models is above that of "
     "either kind of pair with a random init, the 95 % interval of the difference clear of 0 (replicas counted, not "
@@ -321,10 +322,19 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
         return limited(say("holds", f"In every module: {numbers}."), unknown)
     if len(apart["below"]) == count:
         return say("does not hold", f"In no module: {numbers}.")
-    rest = ", ".join(apart["below"] + apart["unclear"])
+    rest = _few(apart["below"] + apart["unclear"], count)
     if 2 * len(apart["above"]) >= count:
         return limited(say("holds under conditions", f"Not shown in {rest}: {numbers}."), unknown)
     return say("inconclusive", f"Unclear in {rest}: {numbers}.")
+
+
+def _few(modules: Sequence[str], count: int) -> str:
+    """Name modules; of many the first ones."""
+    if len(modules) == count:
+        return f"all {count} modules"
+    shown = list(modules) if len(modules) <= MOST_NAMED + 1 else modules[:MOST_NAMED]
+    more = len(modules) - len(shown)
+    return ", ".join(shown) + (f" and {more} more of {count} modules" if more else "")
 
 
 def chart(rows: pl.DataFrame) -> altair.TopLevelMixin:

@@ -22,6 +22,7 @@ from bequest.report.headline import headlines
 from bequest.report.network import network_charts
 from bequest.report.sections import sections
 from bequest.report.verdicts import slots
+from bequest.report.what_to_do import told
 from bequest.report.wording import interval
 
 Kind = Literal["parquet", "csv", "latex", "pdf"]
@@ -71,6 +72,9 @@ def export(report: ReportInput, folder: Path, kind: Kind) -> tuple[list[Path], d
 
 def _frames(report: ReportInput) -> Iterator[tuple[str, pl.DataFrame]]:
     found = {**report.results, "runs": report.runs, "learning_rates": report.sweep}
+    for decision in dict.fromkeys(one.decision for one in report.advices):
+        made = [one.rows for one in report.advices if one.decision == decision]
+        found[f"decision_{decision}"] = pl.concat(made, how="diagonal_relaxed")
     yield from ((name, rows) for name, rows in found.items() if rows is not None and rows.height)
 
 
@@ -92,6 +96,7 @@ def _figures(report: ReportInput) -> Iterator[tuple[str, bytes | Exception]]:
     charts = network_charts(report.results, report.targets)
     charts += [chart for part in sections(report.results, report.targets) for chart in part.charts]
     charts += [] if report.sweep is None or report.sweep.is_empty() else sweep_charts(report.sweep)
+    charts += [one.chart for _, made in told(report.advices, report.targets) for one in made if one.chart.spec]
     used: dict[str, int] = {}
     for chart in charts:
         name = slug(chart.key.removeprefix("chart-").rpartition("-")[0], chart.title)

@@ -11,6 +11,7 @@ import polars as pl
 from bequest.report.candidates import candidates
 from bequest.report.charts import Chart
 from bequest.report.contents import Advice
+from bequest.report.decision_charts import READING, decision_chart
 from bequest.report.tables import Table, result_table
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Told:
         saving: what following it saves, where that was worked out.
         table: the rows.
         shape: the drawing beside it.
-        file: the rows as a download.
+        chart: what was tried, drawn where a curve says more than a table; its rows are the download.
+        how: how to read it; empty where nothing is drawn.
         candidates: what was run, one row each, where the rows have candidates.
     """
 
@@ -57,8 +59,9 @@ class Told:
     saving: str
     table: Table
     shape: str
-    file: Chart
+    chart: Chart
     candidates: Table | None = None
+    how: str = ""
 
 
 def advices(plan: Plan, store: Store) -> Iterator[Advice]:
@@ -100,9 +103,11 @@ def told(made: Sequence[Advice], targets: Sequence[str]) -> list[tuple[str, list
         short = advice.decision.capitalize() + (f", {advice.target}" if len(targets) > 1 else "")
         tried = candidates(advice.decision, advice.rows, f"{short}: what was run, with 95 % intervals")
         rows = result_table(advice.rows, f"{title}: rows")
-        file = Chart(f"chart-decide_{advice.decision}-{place}", title, title, rows=advice.rows)
+        chart = decision_chart(advice.decision, advice.rows, f"chart-decide_{advice.decision}-{place}", title)
         shape, word = SHAPES[advice.sure], WORDS[advice.sure]
-        one = Told(advice, title, word, cost, _saving(advice.rows), rows, shape, file, tried)
+        one = Told(
+            advice, title, word, cost, _saving(advice.rows), rows, shape, chart, tried, READING.get(advice.decision, "")
+        )
         found.setdefault(question, []).append(one)
     return list(found.items())
 

@@ -88,7 +88,8 @@ def measure_weights(
     start = PRETRAINED if base is not None else None
     total, done = sum(first.sizes[name] for name in chosen), 0
     counted = {}
-    with ThreadPoolExecutor(max(1, min(4, torch.get_num_threads()))) as workers:
+    threads = max(1, min(4, torch.get_num_threads()))
+    with ThreadPoolExecutor(2 * threads) as workers:  # while half of them wait for the disk
         every = [name for unit in units for name in unit.parameters]
         found = workers.map(lambda name: tally(opened, name, start=start), every)
         for unit in units:

@@ -62,6 +62,12 @@ def test_one_basin_in_which_nothing_is_gained():
     assert second == ("It brings nothing here, though: keep model/one alone: no average was better on validation.")
 
 
+def test_of_models_at_chance_it_cannot_be_told():
+    guess = "not even the best is clearly better than guessing (50.0 % error), so this says little"
+    (line,) = said({}, soup(f"Keep model/one alone; {guess}", "inconclusive"))["May they be merged"]
+    assert line == f"That cannot be told here: {guess}"
+
+
 def test_a_barrier_is_a_no():
     assert said({}, soup(NO, "refused", groups=(1, 2), height=0.4))["May they be merged"] == [f"No. {NO}."]
 

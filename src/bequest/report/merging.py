@@ -42,6 +42,10 @@ def _merged(soup: Advice) -> Iterator[str]:
     if soup.sure == "refused":
         yield f"No. {first}."
         return
+    guessing = [one for one in rest if one.startswith("not even the best")]
+    if guessing:  # between two of those there is no barrier either
+        yield f"That cannot be told here: {guessing[0]}"
+        return
     if lines.height:
         row = lines.row(0, named=True)
         height = f"{100 * row['value']:.1f} points of error" if row["unit"] == "share" else f"{row['value']:.3g}"

@@ -93,7 +93,7 @@ def compare(
     size: Annotated[int | None, typer.Option(min=8, help="Images are size x size pixels.")] = None,
     change: Annotated[list[str] | None, typer.Option(help="A change, as barrier.points=11; may be repeated.")] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Where results go; studies/comparison or studies/weights if left out.")
+        Path | None, typer.Option(help="Where results go; if left out studies/ and the names of the files.")
     ] = None,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Run what pickled files want to run. Only for files that you made.")
@@ -104,7 +104,9 @@ def compare(
 ) -> None:
     """Compare checkpoints that are there already: mistakes, features, distances, barriers, basins, modules."""
     with _plainly(debug):
-        place = folder or Path("studies") / ("weights" if model is None else "comparison")  # neither ends the other
+        from bequest.study.comparing import comparison, folder_of
+
+        place = folder or Path("studies") / folder_of(files, alone=model is None)
         if model is None or data is None:
             _refuse_half(model, data, {"--calibration": calibration, "--size": size, "--change": change})
             from bequest.report.alone import compare_weights
@@ -112,11 +114,13 @@ def compare(
             compare_weights(files, place, base=base, trust_pickle=trust_pickle)
             failed = 0
         else:
-            from bequest.study.comparing import comparison
-
             options = {"base": base, "calibration": calibration, "size": size, "changes": change or []}
             options |= {"trust_pickle": trust_pickle, "name": place.name}
             asked = comparison(files, model=model, data=data, **options)  # type: ignore[arg-type] # of one dict
+
+            if size is None and not data.startswith(("text:", "emoji:names")):
+                about = "--size N if the weights were trained on others"
+                print(f"images of {asked.size} x {asked.size} pixels ({about})", file=sys.stderr)
 
             from bequest.report.session import carry_out
 
@@ -181,7 +185,7 @@ def plan_(
 @app.command()
 def show(place: Place, debug: Debug = False) -> None:
     """Print the verdicts and the headline numbers of a study."""
-    with _plainly(debug):
+    with _plainly(debug, quiet=True):
         from bequest.report.showing import print_results
 
         print_results(place)
@@ -194,7 +198,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write the report of a study again from what was measured, complete or not; of two, one report of both."""
-    with _plainly(debug):
+    with _plainly(debug, quiet=True):
         from bequest.report.session import write_again, write_beside
 
         if other is None:
@@ -211,7 +215,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write the results of a study as files: rows (parquet, csv), tables (latex) or every figure (pdf)."""
-    with _plainly(debug):
+    with _plainly(debug, quiet=True):
         from bequest.report.session import export_results
 
         failed = export_results(place, to, folder)
@@ -229,12 +233,12 @@ def _refuse_half(model: str | None, data: str | None, others: dict[str, object])
 
 
 @contextmanager
-def _plainly(debug: bool) -> Iterator[None]:
-    """Turn an error into one message and exit code 2; with --debug let it through."""
+def _plainly(debug: bool, *, quiet: bool = False) -> Iterator[None]:
+    """Turn an error into one message and exit code 2, unless --debug lets it through; quiet: without warnings."""
     from bequest.report.notices import held
 
     try:
-        with held():
+        with held(quiet=quiet):
             yield
     except (typer.Exit, typer.Abort):
         raise

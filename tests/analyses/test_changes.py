@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bequest.analyses.changes import changes
-from bequest.weights.tally import tally
+from bequest.evaluation.tally import tally
 
 START = torch.tensor([1.0, 1.0, 1.0, 1.0])
 MEMBERS = {

@@ -133,9 +133,13 @@ def test_what_refitting_alone_brings_is_not_said_to_be_the_mixing(normed):
     )
     assert single > mix + 0.1  # the statistics were wrong
     assert anew == mix  # the mean of twins is the twin
-    assert decision.rows.filter(metric="difference")["high"].item() < 0
-    assert decision.sure == "inconclusive"
-    assert f"a with its BatchNorm refitted as the mix's has {100 * anew:.1f} %" in decision.advice
+    row = decision.rows.filter(metric="difference")
+    assert row["a"].item() == "best, refitted"  # no mean is better, so that is what is advised
+    assert row["high"].item() < 0
+    assert decision.sure == "measured"
+    assert decision.advice.startswith("Keep a with its BatchNorm refitted on training data: no average was better")
+    refitted = refit_batchnorm(normed.model, stale, normed.calibration)
+    assert all(torch.equal(decision.weights[name], tensor) for name, tensor in refitted.items())
     assert made(normed, base=None, calibration=None).rows.filter(a="best, refitted").is_empty()
 
 
@@ -147,6 +151,29 @@ def test_of_members_at_chance_nothing_is_sure_and_the_order_of_the_classes_is_su
     assert "not even the best is clearly better than guessing" in decision.advice
     assert decision.advice.endswith("in its order?")
     assert "guessing" not in made(plain, base=None).advice
+
+
+def test_a_single_member_at_chance_is_named(plain):
+    weight = next(name for name in reversed(plain.tunes["b"]) if name.endswith("weight"))
+    turned = dict(plain.tunes["b"]) | {weight: plain.tunes["b"][weight].roll(1, 0)}  # its classes in another order
+    decision = made(plain, {"a": plain.tunes["a"], "turned": turned}, base=None)
+    assert "turned is not clearly better than guessing" in decision.advice
+
+
+def test_a_barrier_that_few_examples_cannot_settle_is_no_shared_basin(plain):
+    few = [(inputs[:9], targets[:9]) for inputs, targets in plain.validation[:1]]
+    limit = value(made(plain, base=None), "limit")
+    heights = {}
+    for t in (0.3, 0.5, 0.7, 0.9):  # further and further from a, towards a copy with its channels in another order
+        far = {name: torch.lerp(tensor, plain.permuted[name], t) for name, tensor in plain.tunes["a"].items()}
+        decision = soup(plain.model, {"a": plain.tunes["a"], "far": far}, few, test_batches=plain.test)
+        row = decision.rows.filter(metric="barrier_error").row(0, named=True)
+        if row["value"] > limit >= row["low"]:
+            heights[t] = decision
+    assert heights
+    for decision in heights.values():
+        assert decision.sure == "inconclusive"
+        assert "share a basin is not settled" in decision.advice and "9 examples" in decision.advice
 
 
 def test_frozen_weights_are_averaged_too(plain):

@@ -74,7 +74,7 @@ def test_a_study_that_runs_is_refused(studies, shown):
 def test_where_all_is_wanted_nothing_is_asked(studies, shown):
     clean_up(studies / "one", lambda question: True, shown)
     assert clean_up(studies / "one", lambda question: pytest.fail("asked"), shown) == 0
-    assert "nothing that no study refers to" in shown.file.getvalue()
+    assert "nothing to remove" in shown.file.getvalue()
 
 
 def test_a_folder_without_a_study_is_named(tmp_path, shown):

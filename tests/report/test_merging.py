@@ -12,9 +12,12 @@ YES = "Average model/one and model/other (uniform); on test the mix has 10.0 % e
 NO = "Do not average these: half-way from model/one to model/other lies a barrier of 40.0 points of error"
 
 
-def soup(sentence, sure="measured", *, groups=(1, 1), advised="uniform", height=0.004):
+def soup(sentence, sure="measured", *, groups=(1, 1), advised="uniform", height=(0.004, 0.0, 0.015)):
+    value, low, high = height
+    barrier = {"metric": "barrier_error", "value": value, "low": low, "high": high, "n": 1200, "unit": "share"}
     rows = [
-        {"a": ONE, "b": OTHER, "split": "validation", "metric": "barrier_error", "value": height, "unit": "share"},
+        {"a": ONE, "b": OTHER, "split": "validation", **barrier},
+        {"metric": "limit", "value": 0.02, "unit": "share"},
         *({"a": name, "metric": "group", "value": group} for name, group in zip((ONE, OTHER), groups, strict=True)),
         {"a": advised, "b": ONE, "split": "test", "metric": "difference", "value": -0.02},
     ]
@@ -50,9 +53,21 @@ def said(results=None, *advices, source=None):
 
 def test_one_basin_is_a_yes_with_what_the_mix_gains():
     first, second = said({}, soup(YES))["May they be merged"]
-    assert first == "Yes: they lie in one basin, with no barrier above 0.4 points of error."
+    assert first == (
+        "Yes, they lie in one basin: on the line between two of them the error rises by at most 0.4 points (0.0 to "
+        "1.5) on 1,200 validation examples, and up to 2.0 points count as none."
+    )
     assert second == f"{YES}."
-    assert said({}, soup(YES, "inconclusive"))["May they be merged"][1].endswith("is not sure.")
+    assert said({}, soup(YES, "inconclusive"))["May they be merged"][1].endswith("That is not sure.")
+
+
+@pytest.mark.parametrize(
+    ("height", "word"), [((0.004, 0.0, 0.03), "Yes, as far as can be seen"), ((0.2, 0.0, 0.479), "That is not settled")]
+)
+def test_what_few_examples_say_of_a_basin_is_not_said_as_if_it_were_sure(height, word):
+    first = said({}, soup(YES, height=height))["May they be merged"][0]
+    assert first.startswith(f"{word}: on the line between two of them the error rises by at most ")
+    assert "1,200 validation examples" in first
 
 
 def test_one_basin_in_which_nothing_is_gained():
@@ -69,7 +84,10 @@ def test_of_models_at_chance_it_cannot_be_told():
 
 
 def test_a_barrier_is_a_no():
-    assert said({}, soup(NO, "refused", groups=(1, 2), height=0.4))["May they be merged"] == [f"No. {NO}."]
+    assert said({}, soup(NO, "refused", groups=(1, 2), height=(0.4, 0.3, 0.5)))["May they be merged"] == [f"No. {NO}."]
+    guess = "other is not clearly better than guessing (50.0 % error)"
+    lines = said({}, soup(f"{NO}; {guess}", "refused", groups=(1, 2)))["May they be merged"]
+    assert lines == [f"No. {NO}.", f"O{guess[1:]}"]
 
 
 def test_several_basins_are_named():

@@ -44,7 +44,7 @@ def test_the_page_says_what_to_do_and_escapes_it():
     assert "What to do" in page
     assert "Average a &amp; b." in page
     assert "steps/soup-1/soup.safetensors" in page
-    assert "2 seconds, 20 images" in page
+    assert "2 seconds, 20 examples" in page
     assert "<b>t</b>" not in page and "<i>no</i>" not in page
     (_, [first]), (_, [second]) = told(decided, ["t"])
     assert (first.shape, second.shape) == ("holds", "unclear")

@@ -144,7 +144,7 @@ def test_the_report_says_what_to_do(finished):
     page = render(contents)
     assert '<h2 id="advices">What to do</h2>' in page
     for made in [one for _, group in told(contents.advices, ["hand"]) for one in group]:
-        assert made.title in page and made.cost in page and "images through the network" in made.cost
+        assert made.title in page and made.cost in page and "examples through the network" in made.cost
         assert f"<b>{made.word.capitalize()}.</b>" in page
     made = contents.advices[-1].weights
     assert made is not None and made in page and (finished[1].root / made).is_file()

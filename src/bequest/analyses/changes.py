@@ -26,7 +26,7 @@ import polars as pl
 from bequest.analyses.pairs import ARMS, PRETRAINED, arm
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict
-from bequest.weights.tally import Tally, added
+from bequest.evaluation.tally import Tally, added
 
 if TYPE_CHECKING:
     import altair
@@ -40,7 +40,7 @@ def changes(
     """Give the shares of entries that changed, and that changed together.
 
     Args:
-        tallies: module -> its counts, as `bequest.weights.tally` gives them, of the parameters alone.
+        tallies: module -> its counts, as `bequest.evaluation.tally` gives them, of the parameters alone.
         members: names of the sets of weights, in the order of the tallies.
         start: the first of them, if that is what the others started from; pairs with it are then those of `unchanged`.
         note: what the whole leaves out, in words.

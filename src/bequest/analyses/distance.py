@@ -35,9 +35,9 @@ from bequest.analyses.intervals import Interval, bounded
 from bequest.analyses.panels import by_target, pair_channels, with_kinds
 from bequest.analyses.result import Result, table
 from bequest.analyses.verdict import Verdict, judge_targets, limited
+from bequest.evaluation.tally import Tally
 from bequest.weights.algebra import Weights, mixable
 from bequest.weights.modules import Module
-from bequest.weights.tally import Tally
 
 if TYPE_CHECKING:
     import altair
@@ -191,7 +191,7 @@ def distances_of(
     """Give the distances of all pairs from what was counted in one pass over the files.
 
     Args:
-        tallies: module -> its sums, as `bequest.weights.tally` gives them, of the parameters alone.
+        tallies: module -> its sums, as `bequest.evaluation.tally` gives them, of the parameters alone.
         members: names of the sets of weights, in the order of the tallies.
         start: the first of them, if that is what the others started from.
         note: what the whole leaves out, in words.

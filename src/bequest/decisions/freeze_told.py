@@ -160,7 +160,7 @@ def advice(outcome: Outcome, order: Sequence[str], task: Task) -> str:
             other = errors(task, mean_error(outcome.tested[best.way.name]).value)
             text += f", {apart(task, price)} {best.way.name}, the best on validation ({other})"
             if price.low is not None and price.high is not None and price.low > 0 and price.high > outcome.limit:
-                text += ", so test does not bear it out"
+                parts[0] = f"Test does not confirm what validation chose, to {parts[0][:1].lower()}{parts[0][1:]}"
         parts.append(text)
     return f"{'; '.join(parts)}."
 

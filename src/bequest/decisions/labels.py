@@ -216,6 +216,11 @@ def _worth(rows: pl.DataFrame, sizes: Sequence[int]) -> str:
     if known.height:
         best = known.row(-1, named=True)  # the largest size for which an answer was found
         shots = Interval(best["value"], best["low"], best["high"], best["n"])
+        if shots.value < best["x"]:
+            return (
+                f"with {counted(int(best['x']), 'label')} a class fine-tuning is only as good as training from random "
+                f"init with {ranged(shots, '.0f')}: pre-training costs some."
+            )
         return (
             f"pre-training makes {counted(int(best['x']), 'label')} a class as good as {ranged(shots, '.0f')} without "
             f"it, {shots.value / best['x']:.1f} times as many."

@@ -9,17 +9,20 @@ go from these to that mean (WiSE-FT). What was chosen is then measured once on t
 member, the other mixes, and the ensemble of the members, which costs one inference a member.
 
 `error`, `loss`: of `a`, which is a member, `uniform`, `greedy`, `wise-ft` (x = alpha, 0 is pre-trained), `ensemble`, or
-`best, refitted`, the best member with BatchNorm refitted as the advised mix has it (not where that member is advised);
+`best, refitted`, the best member with BatchNorm refitted as every mix has it, which is advised where no mix has less
+error on validation (not there where that member is advised as it is);
 `split` validation or test; column `domain` names another domain. `barrier_error`, `barrier_loss` between members `a`
 and `b` on validation, and `error_on_line` (x = t). `group`: which basin a member is in, 1 is that of the best one.
 `in_soup`: 1 or 0 for a member `a` in the mix `b`. `greedy_error`: with the member that was tried at place x. `alpha`:
 of the chosen interpolation. `inferences`: how many networks an answer takes. `difference`: error of the advised weights
-`a` minus that of the best member `b`, with the paired interval. n counts examples.
+`a` minus that of the best member `b`, with the paired interval. `limit`: highest barrier that counts as none. n counts
+examples.
 
-How to read it: `measured` if on test the interval of the difference lies below 0 (better; against the best member with
-BatchNorm refitted, too, as refitting alone may have done it), above 0 (worse), or within 2
-points of 0 (as good, for one inference); else `inconclusive`. `refused` if no two share a basin. BatchNorm has to be
-refitted: without `calibration` a barrier may be one of its statistics alone.
+How to read it: `refused` if no two share a basin. `inconclusive` where the best weights are no better than guessing,
+or a barrier within the group may be one: its height is above the limit, its interval begins below. Else `measured` if
+on test the interval of the difference lies below 0 (better; against the best member with BatchNorm refitted, too, as
+refitting alone may have done it), above 0 (worse), or within 2 points of 0 (as good, for one inference); else
+`inconclusive`. BatchNorm has to be refitted: without `calibration` a barrier may be one of its statistics alone.
 """
 
 from __future__ import annotations
@@ -108,6 +111,8 @@ def soup(
     found = Found(members, best, groups, group, basins, alone, mixes, chosen, called, curve, method)
     if called != best and scales.refits:
         found.refitted = Mix(*basins.end(best), (best,))  # is refitting, which a mix has, all that it gains by?
+        if found.refitted.score.error <= chosen.score.error:
+            found.chosen, found.called = found.refitted, REFITTED
     if test_batches is not None:
         found.tested[None] = _tested(scales, found, test_batches)
     if scales.task.chance is not None:
@@ -117,7 +122,7 @@ def soup(
         found.tested[name] = _tested(scales, found, batches)
     costs = {"seconds": time.perf_counter() - began, "images": float(scales.images)}
     certain = sure(found, scales)
-    weights = None if certain == "refused" else _copied(chosen.weights)
+    weights = None if certain == "refused" else _copied(found.chosen.weights)
     return Decision("soup", advice(found, scales), told(found, scales), costs, certain, weights)
 
 

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import polars as pl
 
+from bequest.analyses.groups import counted
 from bequest.analyses.intervals import Interval
 from bequest.analyses.result import table
 from bequest.decisions.mixes import Mix
 from bequest.decisions.scores import LIMIT, Scales, Score, difference
-from bequest.decisions.shared_basins import Basins
+from bequest.decisions.shared_basins import Basins, Line
 from bequest.decisions.wording import apart, errors, height, listed
 from bequest.weights.algebra import Weights
 
@@ -65,12 +66,27 @@ class Found:
         return len(self.members) > 1 and not self.group
 
     @property
+    def poor(self) -> list[str]:
+        """Members that are not clearly better than guessing."""
+        scores = self.tested.get(None, self.alone)
+        return [name for name in self.members if self._poor(scores[name])]
+
+    @property
     def no_better_than_guessing(self) -> bool:
-        """Whether not even the best member is clearly better than guessing."""
-        if self.guessing is None:
-            return False
-        error = (self.tested[None] if None in self.tested else self.alone)[self.best].interval
-        return (error.value if error.high is None else error.high) >= self.guessing
+        """Whether neither the best member nor what is advised is."""
+        mix = self.tested[None][self.called] if None in self.tested else self.chosen.score
+        return self.best in self.poor and self._poor(mix)
+
+    def _poor(self, score: Score) -> bool:
+        error = score.interval
+        return self.guessing is not None and (error.value if error.high is None else error.high) >= self.guessing
+
+    @property
+    def unsettled(self) -> Line | None:
+        """The highest barrier in the group that is above the limit, but not with its whole interval."""
+        inside = [line for line in self.basins.lines.values() if line.a in self.group and line.b in self.group]
+        above = [line for line in inside if line.height.value > self.basins.limit]
+        return max(above, key=lambda line: line.height.value, default=None)
 
     @property
     def gain(self) -> Interval | None:
@@ -99,13 +115,13 @@ def sure(found: Found, scales: Scales) -> Literal["measured", "inconclusive", "r
     if found.refused:
         return "refused"
     gain = found.gain
-    if scales.stale or gain is None or found.no_better_than_guessing:
+    if scales.stale or gain is None or found.no_better_than_guessing or found.unsettled:
         return "inconclusive"
     if found.called == found.best:
         return "measured"  # nothing else was as good on validation
     if gain.low is None or gain.high is None:
         return "inconclusive"
-    mixing = found.gain_of_mixing
+    mixing = None if found.called == REFITTED else found.gain_of_mixing
     if gain.high < 0 and mixing is not None and (mixing.high is None or mixing.high >= 0):
         return "inconclusive"  # the statistics may have done it
     return "measured" if gain.high < 0 or gain.low > 0 or max(-gain.low, gain.high) <= LIMIT else "inconclusive"
@@ -127,12 +143,13 @@ def advice(found: Found, scales: Scales) -> str:
         parts.append("not confirmed, as no test examples were given")
     elif found.called != found.best:
         own, best = found.tested[None][found.called], found.tested[None][found.best]
+        what = "it" if found.called == REFITTED else "the mix"
         parts.append(
-            f"on test the mix has {errors(scales.task, own)} error, {apart(scales.task, gain)} {found.best}, the best "
+            f"on test {what} has {errors(scales.task, own)} error, {apart(scales.task, gain)} {found.best}, the best "
             f"single one on validation ({errors(scales.task, best)} on test)"
         )
         mixing = found.gain_of_mixing
-        if mixing is not None:
+        if mixing is not None and found.called != REFITTED:
             refitted = errors(scales.task, found.tested[None][REFITTED])
             parts.append(
                 f"{found.best} with its BatchNorm refitted as the mix's has {refitted}, so the mixing alone makes it "
@@ -147,11 +164,22 @@ def advice(found: Found, scales: Scales) -> str:
     away = [name for group in found.groups for name in group if name not in found.group]
     if away and found.group and (line := found.basins.worst(away)) is not None:
         parts.append(f"left out: {listed(away)}, behind a barrier of {height(scales.task, line.height.value)}")
-    if found.no_better_than_guessing:
-        assert found.guessing is not None
+    line = found.unsettled
+    if line is not None:
+        ends = (line.height.low or 0.0, line.height.high or line.height.value)
+        low, high = (errors(scales.task, end) for end in ends)
         parts.append(
-            f"not even the best is clearly better than guessing ({errors(scales.task, found.guessing)} error), so this "
-            "says little: are the classes of the data those of the model, in its order?"
+            f"whether {line.a} and {line.b} share a basin is not settled: the line between them rises by "
+            f"{height(scales.task, line.height.value)} ({low} to {high}, {counted(line.height.n, 'example')}), and "
+            f"{height(scales.task, found.basins.limit)} count as none"
+        )
+    if found.poor and found.guessing is not None:
+        whole = found.no_better_than_guessing
+        who = "not even the best is" if whole else f"{listed(found.poor)} {'is' if len(found.poor) == 1 else 'are'} not"
+        parts.append(
+            f"{who} clearly better than guessing ({errors(scales.task, found.guessing)} error)"
+            f"{', so this says little' if whole else ''}: did they learn, and are the classes of the data those of the "
+            "model, in its order?"
         )
     if scales.stale:
         parts.append("BatchNorm was not refitted, so a barrier may be one of its statistics: give calibration data")
@@ -176,6 +204,8 @@ def _first(found: Found, scales: Scales) -> str:
             text += "; on validation it is better interpolated with the pre-trained weights: ask for it alone"
         return text
     mixed = found.chosen.names
+    if found.called == REFITTED:
+        return f"Keep {found.best} with its BatchNorm refitted on training data: no average was better on validation"
     if found.called == WISE:
         of = mixed[0] if len(mixed) == 1 else f"the {found.method} mean of {listed(mixed)}"
         return f"Interpolate {1 - found.chosen.alpha:.2g} of the way from {of} back to the pre-trained weights"
@@ -225,6 +255,7 @@ def _rows(found: Found, scales: Scales) -> Iterator[dict[str, Any]]:
         yield {**row, "metric": "barrier_loss", "value": line.loss_height, "unit": units["loss"]}
         for t, score in zip(line.ts, line.scores, strict=True):
             yield {**row, "metric": "error_on_line", "x": t, "value": score.error, "unit": units["error"]}
+    yield {"metric": "limit", "value": found.basins.limit, "unit": units["error"]}
     for number, group in enumerate(found.groups, 1):
         yield from ({"a": name, "metric": "group", "value": number, "unit": "basin"} for name in group)
     for name, mix in found.mixes.items():

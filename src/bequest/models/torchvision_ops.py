@@ -34,7 +34,10 @@ def ready_torchvision() -> bool:
     built = re.search(r"__version__ = '(.*\+cu\d+)'", version.read_text()) if version.is_file() else None
     if built is None:
         return False
-    library = torch.library.Library("torchvision", "DEF")
+    try:
+        library = torch.library.Library("torchvision", "DEF")
+    except RuntimeError:  # somebody declared them before us
+        return False
     for operator in ("nms", "qnms"):
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _kept.append(library)

@@ -84,7 +84,7 @@ def _is_study(path: Path) -> bool:
 
 def _show(place: Path, found: list[Leftover], console: Console) -> None:
     if not found:
-        console.print(f"{place}: nothing that no study refers to", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{place}: nothing to remove", markup=False, highlight=False, soft_wrap=True)
         return
     total = sum(one.bytes for one in found)
     heading = f"{place}: {len(found)} folders that no study refers to, {size(total)}"

@@ -41,26 +41,39 @@ def _merged(soup: Advice) -> Iterator[str]:
     lines = soup.rows.filter(metric="barrier_error").drop_nulls("value").sort("value", descending=True)
     if soup.sure == "refused":
         yield f"No. {first}."
+        yield from (one[:1].upper() + one[1:] for one in rest if "than guessing" in one)
         return
     guessing = [one for one in rest if one.startswith("not even the best")]
     if guessing:  # between two of those there is no barrier either
         yield f"That cannot be told here: {guessing[0]}"
         return
     if lines.height:
-        row = lines.row(0, named=True)
-        height = f"{100 * row['value']:.1f} points of error" if row["unit"] == "share" else f"{row['value']:.3g}"
         if groups["value"].n_unique() == 1:
-            yield f"Yes: they lie in one basin, with no barrier above {height}."
+            yield _in_one_basin(lines.row(0, named=True), soup.rows.filter(metric="limit")["value"][0])
         else:
             parts = [_listed(part["a"].to_list()) for _, part in groups.group_by("value", maintain_order=True)]
             yield f"Not all: they lie in {len(parts)} basins: {' | '.join(parts)}."
     gain = soup.rows.filter(metric="difference", split="test").filter(pl.col("domain").is_null())
-    better = [one for one in rest if one.startswith("on test the mix has")]
+    better = [one for one in rest if one.startswith("on test ")]
     if gain.height and gain["a"][0] != gain["b"][0]:
-        unsure = "" if soup.sure == "measured" else " Whether the mixing does that is not sure."
+        unsure = "" if soup.sure == "measured" else " That is not sure."
         yield f"{first}{''.join(f'; {one}' for one in better)}.{unsure}"
     else:
         yield f"It brings nothing here, though: {first[:1].lower()}{first[1:]}." if lines.height else f"{first}."
+
+
+def _in_one_basin(row: Mapping[str, Any], limit: float) -> str:
+    """Say how sure it is that no barrier lies between them, by the highest one that was seen."""
+    share = row["unit"] == "share"
+    height, most = (f"{100 * value:.1f} points" if share else f"{value:.3g}" for value in (row["value"], limit))
+    seen = f"on the line between two of them the error rises by at most {height}"
+    seen += f"{_ends(row)} on {row['n']:,} validation examples, and up to {most} count as none"
+    high = row["value"] if row["high"] is None else row["high"]
+    if high <= limit:
+        return f"Yes, they lie in one basin: {seen}."
+    if row["value"] <= limit:
+        return f"Yes, as far as can be seen: {seen}. More examples would make it sure."
+    return f"That is not settled: {seen}. More examples would settle it."
 
 
 def _good(results: Mapping[str, pl.DataFrame]) -> Iterator[str]:
@@ -79,7 +92,7 @@ def _good(results: Mapping[str, pl.DataFrame]) -> Iterator[str]:
     poor = [_name(row["a"]) for row in errors.iter_rows(named=True) if (row["high"] or row["value"]) >= guess]
     if poor:
         yield (
-            f"No better than guessing, which has {100 * guess:.1f} %: {_listed(poor)}. So all below says little of "
+            f"No better than guessing, which has {100 * guess:.1f} %: {_listed(poor)}. So this page says little of "
             "them: are the classes of the data those of the model, in its order?"
         )
     else:

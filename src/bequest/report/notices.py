@@ -30,13 +30,18 @@ class _Held(logging.Handler):
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Keep the warnings of Bequest until `tell` or the end; an exception comes without them."""
+def held(*, quiet: bool = False) -> Iterator[None]:
+    """Keep the warnings of Bequest until `tell` or the end; an exception comes without them.
+
+    Args:
+        quiet: where results are only looked at: what has to be known of a run was said when it ran.
+    """
     handler, logger = _Held(), logging.getLogger(_LOGGER)
     logger.addHandler(handler)
     try:
         yield
-        handler.open()
+        if not quiet:
+            handler.open()
     finally:
         logger.removeHandler(handler)
 

@@ -156,6 +156,8 @@ def export_results(place: Path, to: str, folder: Path | None) -> int:
 def open_study(place: Path) -> tuple[Plan, Store]:
     """Plan the study in a folder again, and open its store to look at."""
     if not (place / "study.yaml").is_file():
+        if (place / "comparison.json").is_file():
+            raise FileNotFoundError(f"{place}: a comparison of weights alone, no study: see {place / 'report.html'}")
         raise FileNotFoundError(
             f"{place}: no study here; name the folder that `bequest run` wrote, as in studies/emoji"
         )

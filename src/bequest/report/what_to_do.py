@@ -27,10 +27,10 @@ TITLES = {
 }
 WORDS = {"measured": "measured", "inconclusive": "inconclusive", "refused": "refused"}
 SHAPES = {"measured": "holds", "inconclusive": "unclear", "refused": "fails"}
-COSTS = {"seconds": "{:,.0f} seconds", "images": "{:,.0f} images through the network"}
+COSTS = {"seconds": "{:,.0f} seconds", "images": "{:,.0f} examples through the network"}
 SAVED = {  # what following an advice saves, by metric
     "saved_share": "{:.0f} % of the pre-training",
-    "saved_images": "{:,.0f} images learned from",
+    "saved_images": "{:,.0f} examples learned from",
     "saved_seconds": "{:,.0f} seconds",
 }
 

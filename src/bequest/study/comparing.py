@@ -110,6 +110,21 @@ def names_of(files: Sequence[Path]) -> list[str]:
     return named
 
 
+def folder_of(files: Sequence[Path], *, alone: bool) -> str:
+    """Name the folder of a comparison by its files, so that another one does not take its place.
+
+    Args:
+        files: what is compared.
+        alone: whether without a network.
+
+    Returns:
+        The name, as `one-other`, of weights alone `one-other-weights`.
+    """
+    named = names_of(files)
+    shown = named[:3] + ([f"{len(named) - 3}-more"] if len(named) > 3 else [])
+    return "-".join([*(name[:30] for name in shown), *(["weights"] if alone else [])])
+
+
 def _plain(path: Path) -> str:
     text = _allowed(re.sub(r"(\.safetensors|\.bin)?\.index$", "", path.stem))  # of sharded weights
     return f"m{text}" if not text or re.fullmatch(r"\d+[a-z]", text) else text  # 0b would repeat an init

@@ -19,13 +19,13 @@ from bequest.analyses.distance import distances_of
 from bequest.analyses.pairs import PRETRAINED
 from bequest.analyses.result import Result
 from bequest.analyses.spectrum import spectrum
+from bequest.evaluation.tally import added, tally
 from bequest.models.files import open_weights
 from bequest.models.lazy import LazyWeights
 from bequest.study.comparing import names_of
 from bequest.weights.modules import Module
 from bequest.weights.named_modules import STATISTICS, named_modules
 from bequest.weights.naming import aligned
-from bequest.weights.tally import added, tally
 
 LARGEST = 1 << 22  # entries of a matrix that is decomposed; chosen: 32 MiB in float64
 WIDEST = 1024  # its smaller side; chosen: under a second each on one core

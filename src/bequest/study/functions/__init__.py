@@ -38,9 +38,9 @@ FUNCTIONS: dict[str, Function] = {
     "criticality": Function(parts.criticality, version=3, tolerant=("run/",)),
     "valley": Function(parts.valley, version=2, tolerant=("run/",)),
     "decide_checkpoint": Function(deciding.checkpoint, version=2, tolerant=("run/",)),
-    "decide_labels": Function(deciding.labels, version=1, tolerant=("run/",)),
+    "decide_labels": Function(deciding.labels, version=2, tolerant=("run/",)),
     "decide_source": Function(deciding.source, version=2),
     "decide_soup": Function(soup_and_freeze.soup, version=3, tolerant=("run/",)),
-    "decide_freeze": Function(soup_and_freeze.freeze, version=2, tolerant=("images", "measured/")),
+    "decide_freeze": Function(soup_and_freeze.freeze, version=3, tolerant=("images", "measured/")),
     "spectrum": Function(parts.spectrum, version=2, tolerant=("run/",)),
 }

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bequest.weights.tally import added, pieces, tally
+from bequest.evaluation.tally import added, pieces, tally
 
 
 def pair(dtype, count=1000):

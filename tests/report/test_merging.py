@@ -74,7 +74,7 @@ def test_one_basin_in_which_nothing_is_gained():
     keep = soup("Keep model/one alone: no average was better on validation; it has 12.0 % error on test", advised=ONE)
     first, second = said({}, keep)["May they be merged"]
     assert first.startswith("Yes")
-    assert second == ("It brings nothing here, though: keep model/one alone: no average was better on validation.")
+    assert second == ("Here it brings nothing: keep model/one alone: no average was better on validation.")
 
 
 def test_of_models_at_chance_it_cannot_be_told():

@@ -166,7 +166,7 @@ def advice(found: Found, scales: Scales) -> str:
         parts.append(f"left out: {listed(away)}, behind a barrier of {height(scales.task, line.height.value)}")
     line = found.unsettled
     if line is not None:
-        ends = (line.height.low or 0.0, line.height.high or line.height.value)
+        ends = (max(0.0, line.height.low or 0.0), line.height.high or line.height.value)
         low, high = (errors(scales.task, end) for end in ends)
         parts.append(
             f"whether {line.a} and {line.b} share a basin is not settled: the line between them rises by "

@@ -59,7 +59,7 @@ def _merged(soup: Advice) -> Iterator[str]:
         unsure = "" if soup.sure == "measured" else " That is not sure."
         yield f"{first}{''.join(f'; {one}' for one in better)}.{unsure}"
     else:
-        yield f"It brings nothing here, though: {first[:1].lower()}{first[1:]}." if lines.height else f"{first}."
+        yield f"Here it brings nothing: {first[:1].lower()}{first[1:]}." if lines.height else f"{first}."
 
 
 def _in_one_basin(row: Mapping[str, Any], limit: float) -> str:

@@ -106,7 +106,7 @@ def compare(
     with _plainly(debug):
         from bequest.study.comparing import comparison, folder_of
 
-        place = folder or Path("studies") / folder_of(files, alone=model is None)
+        place = folder or Path("studies") / folder_of(files, base, model, data)
         if model is None or data is None:
             _refuse_half(model, data, {"--calibration": calibration, "--size": size, "--change": change})
             from bequest.report.alone import compare_weights

@@ -143,6 +143,17 @@ def test_what_refitting_alone_brings_is_not_said_to_be_the_mixing(normed):
     assert made(normed, base=None, calibration=None).rows.filter(a="best, refitted").is_empty()
 
 
+def test_refitting_on_other_data_that_makes_the_best_worse_is_not_advised(normed):
+    shifted = [(inputs + 4, targets) for inputs, targets in normed.calibration]
+    noisy = {name: tensor + 0.3 if tensor.is_floating_point() else tensor for name, tensor in normed.tunes["a"].items()}
+    members = {"a": normed.tunes["a"], "noisy": noisy}
+    decision = made(normed, members, base=None, method="uniform", limit=1.0, calibration=shifted)
+    assert value(decision, "error", a="a", split="validation") < value(
+        decision, "error", a="best, refitted", split="validation"
+    )
+    assert "BatchNorm refitted on training data" not in decision.advice.partition(";")[0]
+
+
 def test_of_members_at_chance_nothing_is_sure_and_the_order_of_the_classes_is_suspected(plain):
     turned = [(inputs, (targets + 1) % (int(targets.max()) + 1)) for inputs, targets in plain.test]
     decision = made(plain, base=None, test_batches=turned)

@@ -75,6 +75,15 @@ def test_a_difference_too_small_for_its_square_is_still_one():
     assert tally(close, "w")["same", "a", "b"] == 1
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-22, 1e20])
+def test_numbers_whose_squares_float32_cannot_hold(size):
+    stream = torch.Generator().manual_seed(0)
+    a, b = (size * torch.randn(70_000, generator=stream) for _ in "ab")
+    found = tally({"a": {"w": a}, "b": {"w": b}}, "w")
+    assert found["square", "a"] == pytest.approx(float(a.double().square().sum()), rel=1e-6)
+    assert found["apart", "a", "b"] == pytest.approx(float((b - a).double().square().sum()), rel=1e-6)
+
+
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_what_is_not_finite_is_named_with_its_tensor(wrong):
     weights = {"a": {"w": torch.ones(3)}, "b": {"w": torch.tensor([1.0, wrong, 1.0])}}

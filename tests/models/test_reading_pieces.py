@@ -1,5 +1,6 @@
 """A tensor read piece by piece is the tensor, at every length; a file that was cut short is told."""
 
+import errno
 import os
 
 import pytest
@@ -35,8 +36,9 @@ def test_what_is_not_in_the_page_cache_is_fetched_past_it(before, count, tmp_pat
     weights = open_weights(path)
     forget(path)
     place = weights._places["w"]
-    with room._open(place, place.nbytes) as file:
-        past = _direct(file)
+    file, past = room._open(place, place.nbytes)
+    assert _direct(file) == past
+    file.close()
     assert torch.equal(torch.cat([piece.clone() for piece in weights.pieces("w", 65_536)]), values)
     if past:  # the disk of this machine lets us: it is still not there
         with room.FileIO(path) as file:
@@ -49,8 +51,9 @@ def test_what_was_just_written_is_taken_from_the_page_cache(tmp_path):
     place = open_weights(path)._places["w"]
     with room.FileIO(path) as file:
         assert room._cached(file, place, place.nbytes)
-    with room._open(place, place.nbytes) as file:
-        assert not _direct(file)
+    file, past = room._open(place, place.nbytes)
+    assert not past and not _direct(file)
+    file.close()
 
 
 def _direct(file):
@@ -85,3 +88,21 @@ def test_a_file_cut_short_meanwhile_that_is_fetched_past_the_page_cache(left, tm
     forget(path)
     with pytest.raises(ValueError, match="safetensors has become shorter"):
         list(weights.pieces("w", 65_536))
+
+
+class Network(room.FileIO):
+    """A file of a system that gives what it has at hand, and of which nothing can be read past the page cache."""
+
+    def readinto(self, buffer):
+        if _direct(self):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return super().readinto(memoryview(buffer)[:70_001])
+
+
+def test_short_reads_and_a_disk_that_refuses_the_way_past_the_page_cache(tmp_path, monkeypatch):
+    path, values = tmp_path / "w.safetensors", torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))
+    save_file({"w": values}, path)
+    weights = open_weights(path)
+    forget(path)
+    monkeypatch.setattr(room, "FileIO", Network)
+    assert torch.equal(torch.cat([piece.clone() for piece in weights.pieces("w", 65_536)]), values)

@@ -48,7 +48,7 @@ def apart(*values):
 
 def said(results=None, *advices, source=None):
     report = ReportInput("x", ("data",), results or {}, advices=advices, source=source, summary="2 files")
-    return {question: lines for question, lines, _ in merging(report) if lines}
+    return {question: [line for _, line in lines] for question, lines, _ in merging(report) if lines}
 
 
 def test_one_basin_is_a_yes_with_what_the_mix_gains():
@@ -96,6 +96,37 @@ def test_several_basins_are_named():
     rows = pl.concat([three.rows, extra], how="diagonal_relaxed")
     first, _ = said({}, Advice("soup", "data", three.sentence, "measured", rows))["May they be merged"]
     assert first == "Not all: they lie in 2 basins: one and other | third."
+
+
+def test_the_line_that_may_be_the_highest_decides():
+    sure, open_ = soup(YES, height=(0.015, 0.01, 0.019)), soup(YES, height=(0.01, 0.0, 0.031))
+    rows = pl.concat([sure.rows, open_.rows.filter(metric="barrier_error")])
+    first = said({}, Advice("soup", "data", f"{YES}.", "measured", rows))["May they be merged"][0]
+    assert first.startswith("Yes, as far as can be seen") and "(0.0 to 3.1)" in first
+
+
+def test_several_targets_are_kept_apart():
+    def on(target, rows):
+        return rows.with_columns(target=pl.lit(target))
+
+    results = {"mistakes": pl.concat([on("one", mistakes()), on("two", mistakes(0.3, 0.4))])}
+    report = ReportInput(
+        "x", ("one", "two"), results, advices=(Advice("soup", "two", f"{YES}.", "measured", soup(YES).rows),)
+    )
+    found = {question: lines for question, lines, _ in merging(report)}
+    assert {target for target, _ in found["May they be merged"]} == {"two"}
+    assert [(target, line[:22]) for target, line in found["How good they are"] if "Test" in line] == [
+        ("one", "Test error: one 12.0 %"),
+        ("two", "Test error: one 30.0 %"),
+    ]
+
+
+def test_several_labels_are_judged_by_auroc_where_guessing_is_known():
+    few = mistakes(0.054, 0.06, chance=0.5)  # nearly all labels are absent: to say so is right for 95 %
+    rows = [{"metric": "auroc_error", "a": a, "value": 0.51, "unit": "1 - AUROC"} for a in (ONE, OTHER)]
+    found = said({"mistakes": pl.concat([few, table("mistakes", [{"module": "*", **row} for row in rows])])})
+    assert found["How good they are"][0] == "Test error, 1 - mean AUROC: one 0.510, other 0.510."
+    assert found["How good they are"][1].startswith("No better than guessing, which has 50.0 %: one and other.")
 
 
 def test_errors_stand_beside_guessing_the_best_first():

@@ -39,6 +39,12 @@ def test_the_slowest_module_counts():
     assert start_left(nn.Sequential(network(0.1), network(0.01)), 60) == (pytest.approx(0.99**60), "1.1")
 
 
+def test_statistics_of_modules_that_do_not_learn_do_not_count():
+    model = nn.Sequential(network(0.01), nn.Linear(4, 2))
+    assert start_left(model, 5, ["1"]) == (0.0, "")
+    assert start_left(model, 5, ["0"])[1] == "0.1"
+
+
 def test_it_is_said_once_and_only_of_short_trainings(caplog):
     _said.clear()
     with caplog.at_level(logging.WARNING, "bequest"):

@@ -330,7 +330,7 @@ def _judged(rows: pl.DataFrame, target: str | None) -> Verdict | None:
 
 def _few(modules: Sequence[str], count: int) -> str:
     """Name modules; of many the first ones."""
-    if len(modules) == count:
+    if len(modules) == count > 1:
         return f"all {count} modules"
     shown = list(modules) if len(modules) <= MOST_NAMED + 1 else modules[:MOST_NAMED]
     more = len(modules) - len(shown)

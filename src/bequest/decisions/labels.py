@@ -217,9 +217,10 @@ def _worth(rows: pl.DataFrame, sizes: Sequence[int]) -> str:
         best = known.row(-1, named=True)  # the largest size for which an answer was found
         shots = Interval(best["value"], best["low"], best["high"], best["n"])
         if shots.value < best["x"]:
+            costs = shots.high is not None and shots.high < best["x"]
             return (
-                f"with {counted(int(best['x']), 'label')} a class fine-tuning is only as good as training from random "
-                f"init with {ranged(shots, '.0f')}: pre-training costs some."
+                f"with {counted(int(best['x']), 'label')} a class fine-tuning is {'only ' if costs else ''}as good as "
+                f"training from random init with {ranged(shots, '.1f')}{': pre-training costs some' if costs else ''}."
             )
         return (
             f"pre-training makes {counted(int(best['x']), 'label')} a class as good as {ranged(shots, '.0f')} without "

@@ -111,7 +111,7 @@ def soup(
     found = Found(members, best, groups, group, basins, alone, mixes, chosen, called, curve, method)
     if called != best and scales.refits:
         found.refitted = Mix(*basins.end(best), (best,))  # is refitting, which a mix has, all that it gains by?
-        if found.refitted.score.error <= chosen.score.error:
+        if found.refitted.score.error <= min(chosen.score.error, alone[best].error):
             found.chosen, found.called = found.refitted, REFITTED
     if test_batches is not None:
         found.tested[None] = _tested(scales, found, test_batches)

@@ -73,9 +73,9 @@ class Found:
 
     @property
     def no_better_than_guessing(self) -> bool:
-        """Whether neither the best member nor what is advised is."""
+        """Whether no member is, nor what is advised."""
         mix = self.tested[None][self.called] if None in self.tested else self.chosen.score
-        return self.best in self.poor and self._poor(mix)
+        return len(self.poor) == len(self.members) and self._poor(mix)
 
     def _poor(self, score: Score) -> bool:
         error = score.interval
@@ -205,7 +205,8 @@ def _first(found: Found, scales: Scales) -> str:
         return text
     mixed = found.chosen.names
     if found.called == REFITTED:
-        return f"Keep {found.best} with its BatchNorm refitted on training data: no average was better on validation"
+        what = "interpolation with the pre-trained weights" if len(found.members) == 1 else "average"
+        return f"Keep {found.best} with its BatchNorm refitted on training data: no {what} was better on validation"
     if found.called == WISE:
         of = mixed[0] if len(mixed) == 1 else f"the {found.method} mean of {listed(mixed)}"
         return f"Interpolate {1 - found.chosen.alpha:.2g} of the way from {of} back to the pre-trained weights"

@@ -21,6 +21,7 @@ from torch import Tensor
 from bequest.weights.algebra import Weights
 
 PIECE = 1 << 16  # entries; what is worked on stays in the cache of one core
+SMALLEST = 1e-25  # sum in float32 below which products that vanished may count; 65,536 of those are below 1e-40
 RUN = 512  # entries whose products are summed in their own precision
 NEAR = 1e-6  # of the first of two entries; chosen: float32 rounds by at most 6e-8, so this is a few of its steps
 Tally = dict[tuple[str, ...], float]
@@ -166,7 +167,10 @@ class _Bench:
 
 
 def _dot(a: Array, b: Array) -> float:
-    """Sum products: within a run in the precision of the numbers, of the runs in float64."""
+    """Sum products, within a run in their own precision, or where float32 cannot hold their squares in float64."""
     whole = len(a) // RUN * RUN
     runs = np.vecdot(a[:whole].reshape(-1, RUN), b[:whole].reshape(-1, RUN))
-    return float(runs.sum(dtype=np.float64)) + float(np.dot(a[whole:], b[whole:]))
+    total = float(runs.sum(dtype=np.float64)) + float(np.dot(a[whole:], b[whole:]))
+    if not SMALLEST < abs(total) < math.inf and a.dtype == np.float32 and a.any() and b.any():
+        return float(np.dot(a.astype(np.float64), b.astype(np.float64)))
+    return total

@@ -207,7 +207,8 @@ def perplexity(loss: float) -> float:
 
 
 def largest_class(targets: Tensor) -> float:
-    """Give the accuracy of always guessing the largest class, 0..1; targets are class numbers [N]."""
+    """Give the accuracy of always guessing the largest class, 0..1; targets are class numbers [N], or shares [N, C]."""
+    targets = targets.argmax(-1) if targets.is_floating_point() else targets
     return float(targets.unique(return_counts=True)[1].max()) / len(targets)
 
 

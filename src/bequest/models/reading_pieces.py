@@ -10,6 +10,7 @@ them while the others compute.
 from __future__ import annotations
 
 import ctypes
+import errno
 import math
 import mmap
 import os
@@ -42,6 +43,7 @@ def read_pieces(place: Entry, entries: int) -> Iterator[Tensor]:
 
     Raises:
         ValueError: if the file has become shorter since it was opened.
+        OSError: if the disk cannot be read.
     """
     size = place.dtype.itemsize
     total = math.prod(place.shape) * size
@@ -49,25 +51,35 @@ def read_pieces(place: Entry, entries: int) -> Iterator[Tensor]:
         return
     piece = entries * size
     step = min(total, piece * max(1, FETCHED // piece))
-    with _open(place, total) as file:
+    file, past = _open(place, total)
+    try:
         buffer = mmap.mmap(-1, step + 2 * SECTOR)  # begins where a page does
         for begin in range(0, total, step):
             wanted = min(step, total - begin)
-            skipped = _fetch(file, memoryview(buffer), place.offset + begin, wanted)
+            try:
+                skipped = _fetch(file, memoryview(buffer), place.offset + begin, wanted, past=past)
+            except OSError as error:
+                if not past or error.errno != errno.EINVAL:
+                    raise
+                file.close()  # this disk has larger sectors
+                file, past = FileIO(place.file), False
+                skipped = _fetch(file, memoryview(buffer), place.offset + begin, wanted, past=past)
             found = torch.frombuffer(buffer, dtype=place.dtype, count=wanted // size, offset=skipped)
             yield from found.split(entries)
+    finally:
+        file.close()
 
 
-def _open(place: Entry, total: int) -> FileIO:
-    """Open a file, past the page cache where that is faster and possible."""
+def _open(place: Entry, total: int) -> tuple[FileIO, bool]:
+    """Open a file, past the page cache where that is faster and possible; tells whether it is."""
     file = FileIO(place.file)
     direct = getattr(os, "O_DIRECT", 0)
     if direct and total >= LEAST and place.offset % place.dtype.itemsize == 0 and not _cached(file, place, total):
         with suppress(OSError):  # not on this file system
             past = FileIO(place.file, opener=lambda path, flags: os.open(path, flags | direct))
             file.close()
-            return past
-    return file
+            return past, True
+    return file, False
 
 
 def _cached(file: FileIO, place: Entry, total: int) -> bool:
@@ -85,7 +97,7 @@ def _cached(file: FileIO, place: Entry, total: int) -> bool:
     return bool(failed) or float((there & 1).mean()) > FRESH
 
 
-def _fetch(file: FileIO, buffer: memoryview, offset: int, wanted: int) -> int:
+def _fetch(file: FileIO, buffer: memoryview, offset: int, wanted: int, *, past: bool) -> int:
     """Fill a buffer from a place of a file; gives how many bytes before that place were read, too."""
     skipped = offset % SECTOR
     upto = -(-(skipped + wanted) // SECTOR) * SECTOR  # whole sectors; at the end of the file there are fewer
@@ -94,6 +106,7 @@ def _fetch(file: FileIO, buffer: memoryview, offset: int, wanted: int) -> int:
     while filled < skipped + wanted:
         got = file.readinto(buffer[filled:upto])
         filled += got
-        if got == 0 or (filled % SECTOR and filled < skipped + wanted):
+        # past the page cache what ends within a sector is the end of the file, and nothing can be read from there
+        if got == 0 or (past and filled % SECTOR and filled < skipped + wanted):
             raise ValueError(f"{os.fsdecode(file.name)} has become shorter while it was read")
     return skipped

@@ -53,7 +53,7 @@ def answers(report: ReportInput, slots: Sequence[Slot]) -> list[Answer]:
         return []
     if report.summary:  # of files, of which those of weights alone were measured on nothing
         asked = merging(report) if report.targets else ()
-        return [Answer(question, tuple(("", line) for line in lines), at) for question, lines, at in asked if lines]
+        return [Answer(question, tuple(lines), at) for question, lines, at in asked if lines]
     what = [(target, line) for target in report.targets if (line := _what(report.results, target))]
     where = [(target, line) for target in report.targets if (line := _where(report.results, target))]
     todo = [(one.target, _short(one)) for one in report.advices]

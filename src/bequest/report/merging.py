@@ -19,26 +19,41 @@ BASELESS = (
 )
 
 
-def merging(report: ReportInput) -> Iterator[tuple[str, list[str], str]]:
+def merging(report: ReportInput) -> Iterator[tuple[str, list[tuple[str, str]], str]]:
     """Answer what somebody with two files of weights asks first.
 
     Args:
-        report: of a comparison, on one set of data.
+        report: of a comparison, with the targets that it was measured on.
 
     Yields:
-        A question, its sentences (there may be none), and the id of the section that shows it.
+        A question, its sentences (there may be none), each after its target where there are several, and the id of the
+        section that shows it.
     """
-    soup = next((one for one in report.advices if one.decision == "soup"), None)
-    yield "May they be merged", list(_merged(soup)) if soup else [], "advices"
-    yield "How good they are", list(_good(report.results)), "mistakes"
-    yield "How alike they are", list(_alike(report.results)), "mistakes"
-    yield "What this cannot say", [] if report.source else [BASELESS], ""
+    several = len(report.targets) > 1
+    based = report.source is not None
+    merged, good, alike = (list[tuple[str, str]]() for _ in range(3))
+    for target in report.targets:
+        about = target if several else ""
+        here = {name: _of(rows, target) if several else rows for name, rows in report.results.items()}
+        soups = [one for one in report.advices if one.decision == "soup" and one.target == target]
+        merged += ((about, line) for soup in soups for line in _merged(soup))
+        good += ((about, line) for line in _good(here))
+        alike += ((about, line) for line in _alike(here, based=based))
+    yield "May they be merged", merged, "advices"
+    yield "How good they are", good, "mistakes"
+    yield "How alike they are", alike, "mistakes"
+    yield "What this cannot say", [] if based else [("", BASELESS)], ""
+
+
+def _of(rows: pl.DataFrame, target: str) -> pl.DataFrame:
+    return rows.filter(pl.col("target") == target)
 
 
 def _merged(soup: Advice) -> Iterator[str]:
     first, *rest = soup.sentence.rstrip(".").split("; ")
     groups = soup.rows.filter(metric="group")
-    lines = soup.rows.filter(metric="barrier_error").drop_nulls("value").sort("value", descending=True)
+    lines = soup.rows.filter(metric="barrier_error").drop_nulls("value")
+    lines = lines.sort(pl.coalesce("high", "value"), descending=True)  # the one of which least is known, first
     if soup.sure == "refused":
         yield f"No. {first}."
         yield from (one[:1].upper() + one[1:] for one in rest if "than guessing" in one)
@@ -58,12 +73,14 @@ def _merged(soup: Advice) -> Iterator[str]:
     if gain.height and gain["a"][0] != gain["b"][0]:
         unsure = "" if soup.sure == "measured" else " That is not sure."
         yield f"{first}{''.join(f'; {one}' for one in better)}.{unsure}"
+    elif gain.is_empty():
+        yield f"{first}."
     else:
         yield f"Here it brings nothing: {first[:1].lower()}{first[1:]}." if lines.height else f"{first}."
 
 
 def _in_one_basin(row: Mapping[str, Any], limit: float) -> str:
-    """Say how sure it is that no barrier lies between them, by the highest one that was seen."""
+    """Say how sure it is that no barrier lies between them, by the one that may be the highest."""
     share = row["unit"] == "share"
     height, most = (f"{100 * value:.1f} points" if share else f"{value:.3g}" for value in (row["value"], limit))
     seen = f"on the line between two of them the error rises by at most {height}"
@@ -78,13 +95,15 @@ def _in_one_basin(row: Mapping[str, Any], limit: float) -> str:
 
 def _good(results: Mapping[str, pl.DataFrame]) -> Iterator[str]:
     rows = _whole(results, "mistakes")
-    errors = rows.filter(metric="error").sort("value")
+    ranked = rows.filter(metric="auroc_error")  # of several labels, where nearly all are absent
+    errors = (ranked if ranked.height else rows.filter(metric="error")).sort("value")
     if not errors.height:
         return
     shown = [
         f"{_name(row['a'])} {_error(row)}{_ends(row)}" for row in errors.head(MOST_NAMED).iter_rows(named=True)
     ] + ([f"{errors.height - MOST_NAMED} more below"] if errors.height > MOST_NAMED else [])
-    yield f"Test error: {', '.join(shown)}."
+    called = "Test error, 1 - mean AUROC" if ranked.height else "Test error"
+    yield f"{called}: {', '.join(shown)}."
     chance = rows.filter(metric="chance_accuracy")["value"].to_list()
     if not chance:
         return
@@ -99,7 +118,7 @@ def _good(results: Mapping[str, pl.DataFrame]) -> Iterator[str]:
         yield f"Guessing has {100 * guess:.1f} %."
 
 
-def _alike(results: Mapping[str, pl.DataFrame]) -> Iterator[str]:
+def _alike(results: Mapping[str, pl.DataFrame], *, based: bool) -> Iterator[str]:
     kappa = _between(_whole(results, "mistakes").filter(metric="kappa"))
     if kappa.height:
         yield (
@@ -116,7 +135,8 @@ def _alike(results: Mapping[str, pl.DataFrame]) -> Iterator[str]:
     if apart.height:
         sizes = apart["value"].sort().to_list()
         ends = [f"{100 * value:.3g}" for value in (sizes[0], sizes[-1])]
-        yield f"Weights: {' to '.join(dict.fromkeys(ends))} % of their norm apart."
+        of = "the base's norm" if based else "their norm"
+        yield f"Weights: {' to '.join(dict.fromkeys(ends))} % of {of} apart."
 
 
 def _whole(results: Mapping[str, pl.DataFrame], analysis: str) -> pl.DataFrame:

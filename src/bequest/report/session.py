@@ -29,7 +29,7 @@ from bequest.study.visible import one_line
 from bequest.training.event_files import kinds
 
 Engine = Literal["local", "ray"]
-REPORT_VERSION = 4  # raised when the page changes, so that old reports are written again
+REPORT_VERSION = 5  # raised when the page changes, so that old reports are written again
 
 
 def carry_out(

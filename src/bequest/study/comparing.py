@@ -6,6 +6,7 @@ last weights of an arm, and nothing is trained. The study file that comes of it 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -110,19 +111,22 @@ def names_of(files: Sequence[Path]) -> list[str]:
     return named
 
 
-def folder_of(files: Sequence[Path], *, alone: bool) -> str:
-    """Name the folder of a comparison by its files, so that another one does not take its place.
+def folder_of(files: Sequence[Path], base: Path | None, *asked: str | None) -> str:
+    """Name the folder of a comparison by what it is of, so that another one does not take its place.
 
     Args:
         files: what is compared.
-        alone: whether without a network.
+        base: what they started from.
+        asked: the network and the data, if they are given.
 
     Returns:
-        The name, as `one-other`, of weights alone `one-other-weights`.
+        The name, as `one-other-1a2b3c`: the files, and six digits of what else is asked, the same for the same command.
     """
     named = names_of(files)
     shown = named[:3] + ([f"{len(named) - 3}-more"] if len(named) > 3 else [])
-    return "-".join([*(name[:30] for name in shown), *(["weights"] if alone else [])])
+    whole = [*(str(path.resolve()) for path in files), str(base and base.resolve()), *map(str, (*asked, Path.cwd()))]
+    digits = hashlib.sha256("\0".join(whole).encode(errors="surrogatepass")).hexdigest()[:6]
+    return "-".join([*(name[:30] for name in shown), digits])
 
 
 def _plain(path: Path) -> str:

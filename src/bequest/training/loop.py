@@ -131,7 +131,7 @@ def train(
     steps_per_epoch = math.ceil(len(examples.targets) / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
     if writes:
-        tell_if_stale(model, steps)
+        tell_if_stale(model, steps, learns)
 
     def record(splits: dict[str, Batches], epoch: int, rate: float) -> None:
         for split, batches in splits.items():

@@ -9,6 +9,7 @@ so an arm that starts from random weights looks worse than it is.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -17,12 +18,13 @@ TOO_MUCH = 0.05  # of the start
 _said: set[str] = set()
 
 
-def start_left(model: nn.Module, steps: int) -> tuple[float, str]:
+def start_left(model: nn.Module, steps: int, learns: Sequence[str] = ("",)) -> tuple[float, str]:
     """Work out how much of BatchNorm's fresh running statistics will be left after a training.
 
     Args:
         model: before it is trained.
         steps: batches that it will be trained on.
+        learns: paths of the modules that learn; statistics elsewhere are frozen on purpose.
 
     Returns:
         The largest share, 0 to 1, and the module's name, of the modules that have seen nothing yet; 0 and an empty name
@@ -31,7 +33,10 @@ def start_left(model: nn.Module, steps: int) -> tuple[float, str]:
     shares = [
         ((1 - module.momentum) ** steps, name)
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.momentum is not None and _is_fresh(module)
+        if any(not path or name == path or name.startswith(f"{path}.") for path in learns)
+        and isinstance(module, _BatchNorm)
+        and module.momentum is not None
+        and _is_fresh(module)
     ]
     return max(shares, default=(0.0, ""))
 
@@ -41,9 +46,9 @@ def _is_fresh(module: _BatchNorm) -> bool:
     return mean is not None and variance is not None and not mean.any() and bool((variance == 1).all())
 
 
-def tell_if_stale(model: nn.Module, steps: int) -> None:
+def tell_if_stale(model: nn.Module, steps: int, learns: Sequence[str] = ("",)) -> None:
     """Say once in the log that the start weighs too much, and what can be done."""
-    share, name = start_left(model, steps)
+    share, name = start_left(model, steps, learns)
     if share <= TOO_MUCH:
         return
     text = (

@@ -96,8 +96,8 @@ def make_transformer(folder):
     ResNetForImageClassification(config).save_pretrained(folder)
 
 
-def carry_out(words, folder):
-    """Do a line that begins with `bequest`, in this process, on something small; it has to end with 0."""
+def carry_out(words, folder, *, apart=False):
+    """Do a line that begins with `bequest` on something small, in this process or in its own; it has to end with 0."""
     command, *rest = [str(folder / word[1:]) if word.startswith("/shared") else word for word in words]
     named = 0 if command == "demo" else 1
     if command in ("demo", "run", "plan") and (command == "demo" or rest[0].startswith("examples/")):
@@ -106,6 +106,10 @@ def carry_out(words, folder):
         model = rest[rest.index("--model") + 1] if "--model" in rest else ""
         write_weights(folder, model, [word for word in rest if word.endswith(("/", ".pth", ".safetensors"))])
         rest += [*FEW, *(FEW_FROM_A_BASE if "--base" in rest else ())] if model else []
+    if apart:  # where Ray is started and stopped, which takes the processes along that are joined to it
+        done = subprocess.run([sys.executable, "-m", "bequest", command, *rest], capture_output=True, text=True)
+        assert done.returncode == 0, f"bequest {shlex.join([command, *rest])}\n{done.stdout}{done.stderr}"
+        return
     answer = CliRunner().invoke(app, [command, *rest], input="y\n")
     assert answer.exit_code == 0, f"bequest {shlex.join([command, *rest])}\n{answer.output}\n{answer.exception}"
 
@@ -173,7 +177,7 @@ def test_what_a_page_types_with_ray_can_be_typed(page, here):
             if command == "ray" or ("auto" in words and not nodes):  # the README takes a cluster that runs
                 start()
             if command == "bequest" and needs_ray(words):
-                carry_out(words, here)
+                carry_out(words, here, apart=True)
     finally:
         subprocess.run([ray, "stop", "--force"], capture_output=True, timeout=120)
     assert nodes

@@ -127,8 +127,8 @@ def _connect(address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"--address {address}: no Ray cluster answers ({reason}); `ray start --head` starts one, and without "
-            "--address Bequest starts its own"
+            f"--address {address}: no Ray cluster answers ({reason}); `ray start --head` starts one, one with "
+            "tokens wants its ~/.ray/auth_token here, too, and without --address Bequest starts its own"
         ) from error
 
 

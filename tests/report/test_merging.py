@@ -87,7 +87,7 @@ def test_a_barrier_is_a_no():
     assert said({}, soup(NO, "refused", groups=(1, 2), height=(0.4, 0.3, 0.5)))["May they be merged"] == [f"No. {NO}."]
     guess = "other is not clearly better than guessing (50.0 % error)"
     lines = said({}, soup(f"{NO}; {guess}", "refused", groups=(1, 2)))["May they be merged"]
-    assert lines == [f"No. {NO}.", f"O{guess[1:]}"]
+    assert lines == [f"No. {NO}.", f"Besides, {guess}"]
 
 
 def test_several_basins_are_named():

@@ -9,8 +9,8 @@ go from these to that mean (WiSE-FT). What was chosen is then measured once on t
 member, the other mixes, and the ensemble of the members, which costs one inference a member.
 
 `error`, `loss`: of `a`, which is a member, `uniform`, `greedy`, `wise-ft` (x = alpha, 0 is pre-trained), `ensemble`, or
-`best, refitted`, the best member with BatchNorm refitted as every mix has it, which is advised where no mix has less
-error on validation (not there where that member is advised as it is);
+`best, refitted`, the best member with BatchNorm refitted as every mix has it, which is advised where that alone makes
+it better on validation and no mix has less error (not there where that member is advised as it is);
 `split` validation or test; column `domain` names another domain. `barrier_error`, `barrier_loss` between members `a`
 and `b` on validation, and `error_on_line` (x = t). `group`: which basin a member is in, 1 is that of the best one.
 `in_soup`: 1 or 0 for a member `a` in the mix `b`. `greedy_error`: with the member that was tried at place x. `alpha`:
@@ -111,7 +111,7 @@ def soup(
     found = Found(members, best, groups, group, basins, alone, mixes, chosen, called, curve, method)
     if called != best and scales.refits:
         found.refitted = Mix(*basins.end(best), (best,))  # is refitting, which a mix has, all that it gains by?
-        if found.refitted.score.error <= min(chosen.score.error, alone[best].error):
+        if found.refitted.score.error <= chosen.score.error and found.refitted.score.error < alone[best].error:
             found.chosen, found.called = found.refitted, REFITTED
     if test_batches is not None:
         found.tested[None] = _tested(scales, found, test_batches)

@@ -56,7 +56,7 @@ def _merged(soup: Advice) -> Iterator[str]:
     lines = lines.sort(pl.coalesce("high", "value"), descending=True)  # the one of which least is known, first
     if soup.sure == "refused":
         yield f"No. {first}."
-        yield from (one[:1].upper() + one[1:] for one in rest if "than guessing" in one)
+        yield from (f"Besides, {one}" for one in rest if "than guessing" in one)
         return
     guessing = [one for one in rest if one.startswith("not even the best")]
     if guessing:  # between two of those there is no barrier either

@@ -134,9 +134,7 @@ def test_what_a_page_types_can_be_typed(page, here):
     for command, words in lines_of(page):
         if command == "file":
             (here / f"{words[0]}.yaml").write_text(words[1])
-        elif (
-            command == "make"
-        ):  # as far as can be seen without doing it: CI does `make test`, and `bequest demo` is here
+        elif command == "make":  # dry: CI does `make test`, and `bequest demo` is done here
             subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
         elif command == "pip":
             install(words, here)
@@ -148,13 +146,11 @@ def test_what_a_page_types_can_be_typed(page, here):
 
 def install(words, folder):
     """Install without a network: a package beside us into a folder of its own, and what is here already not at all."""
-    told, *how = [], "--no-index", "--disable-pip-version-check"
+    how = ["--dry-run"]
     if words[1].startswith("./"):
         shutil.copytree(ROOT / "tests" / "plugins" / words[1], folder / words[1])
-        told = ["--no-deps", "--no-build-isolation", "--target", str(folder / "site")]
-    else:
-        told = ["--dry-run"]
-    pip = [sys.executable, "-m", "pip", *words, *how, *told]
+        how = ["--no-deps", "--no-build-isolation", "--target", str(folder / "site")]
+    pip = [sys.executable, "-m", "pip", *words, "--no-index", "--disable-pip-version-check", *how]
     done = subprocess.run(pip, cwd=folder, check=True, capture_output=True, text=True)
     assert "WARNING" not in done.stderr + done.stdout  # so it is said that an extra is not known
     assert (folder / "site").is_dir() == words[1].startswith("./")

@@ -104,11 +104,13 @@ def compare(
 ) -> None:
     """Compare checkpoints that are there already: mistakes, features, distances, barriers, basins, modules."""
     with _plainly(debug):
+        if model is None or data is None:  # before torch is loaded
+            _refuse_half(model, data, {"--calibration": calibration, "--size": size, "--change": change})
+
         from bequest.study.comparing import comparison, folder_of
 
         place = folder or Path("studies") / folder_of(files, base, model, data)
         if model is None or data is None:
-            _refuse_half(model, data, {"--calibration": calibration, "--size": size, "--change": change})
             from bequest.report.alone import compare_weights
 
             compare_weights(files, place, base=base, trust_pickle=trust_pickle)

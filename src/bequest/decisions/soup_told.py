@@ -97,7 +97,7 @@ class Found:
     @property
     def gain_of_mixing(self) -> Interval | None:
         """The same minus that of the best member with BatchNorm refitted as the mix's; None where that is no other."""
-        if None not in self.tested or self.refitted is None:
+        if None not in self.tested or self.refitted is None or self.called == REFITTED:
             return None
         return difference(self.tested[None][self.called], self.tested[None][REFITTED])
 
@@ -121,7 +121,7 @@ def sure(found: Found, scales: Scales) -> Literal["measured", "inconclusive", "r
         return "measured"  # nothing else was as good on validation
     if gain.low is None or gain.high is None:
         return "inconclusive"
-    mixing = None if found.called == REFITTED else found.gain_of_mixing
+    mixing = found.gain_of_mixing
     if gain.high < 0 and mixing is not None and (mixing.high is None or mixing.high >= 0):
         return "inconclusive"  # the statistics may have done it
     return "measured" if gain.high < 0 or gain.low > 0 or max(-gain.low, gain.high) <= LIMIT else "inconclusive"
@@ -149,7 +149,7 @@ def advice(found: Found, scales: Scales) -> str:
             f"single one on validation ({errors(scales.task, best)} on test)"
         )
         mixing = found.gain_of_mixing
-        if mixing is not None and found.called != REFITTED:
+        if mixing is not None:
             refitted = errors(scales.task, found.tested[None][REFITTED])
             parts.append(
                 f"{found.best} with its BatchNorm refitted as the mix's has {refitted}, so the mixing alone makes it "

@@ -26,9 +26,8 @@ RUN = 512  # entries whose products are summed in their own precision
 NEAR = 1e-6  # of the first of two entries; chosen: float32 rounds by at most 6e-8, so this is a few of its steps
 Tally = dict[tuple[str, ...], float]
 Array = NDArray[np.float32] | NDArray[np.float64]
-Move = tuple[
-    Array, NDArray[np.bool_], NDArray[np.bool_], bool
-]  # by how much, whether at all, downwards, from the start
+# by how much entries moved, which did at all, which downwards, and whether that is counted from the start or to it
+Move = tuple[Array, NDArray[np.bool_], NDArray[np.bool_], bool]
 
 
 @runtime_checkable

@@ -92,8 +92,7 @@ def _layers(rows: pl.DataFrame, x: Any, colour: Any, title: str, *, points: bool
     import altair as alt
 
     base = alt.Chart(rows.select("a", "x", "value", "low", "high", "split", "n"))
-    form = "datum.value * 100" if points else None
-    axis = alt.Axis(labelExpr=f"format({form}, '~g')") if form else alt.Axis(format="~%")
+    axis = alt.Axis(labelExpr="format(datum.value * 100, '~g')") if points else alt.Axis(format="~%")
     y = alt.Y("value:Q", title=title, axis=axis, scale=alt.Scale(zero=points))
     return [
         base.mark_rule(strokeWidth=2, opacity=0.5).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), colour),

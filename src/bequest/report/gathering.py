@@ -6,7 +6,8 @@ Reads what is there and says what is missing: a report of a study with failed st
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +49,8 @@ def gather(plan: Plan, store: Store) -> ReportInput:
             store.checked(step, *READ)
     study = plan.study.model_copy(update={"tensorboard": False})  # no result depends on it, nor does the page
     opened = {door: open_packed(store.open(step).folder) for door, step in plan.domains.items() if store.has(step)}
-    source = None
-    if study.source is not None:
-        domains = [opened[door].domain if door in opened else door for door in study.source.data]
-        source = " and ".join(domains) if domains else f"the weights {Path(str(study.source.weights)).name}"
-    return ReportInput(
-        title=study.title or f"What was transferred: {study.name}",
-        targets=tuple(study.targets),
-        results=results(plan, store),
-        source=source,
-        summary=_given(study, source),
+    return replace(
+        gather_numbers(plan, store, {door: packed.domain for door, packed in opened.items()}),
         asked=dump(study.model_copy(update={"resources": Resources()})),  # no result depends on them
         done=_facts(plan, store) | _left_out(opened),
         sweep=_sweep(plan, store),
@@ -67,8 +60,33 @@ def gather(plan: Plan, store: Store) -> ReportInput:
         predictions=tuple(_predicted(plan, store, opened)),
         attributions=tuple(dict.fromkeys(packed.attribution for packed in opened.values())),
         repeat=(shlex.join(["bequest", "run", str(store.root / "study.yaml"), "--folder", str(store.root)]),),
-        failures=failures(plan, store),
         left_out=tuple(study.left_out.items()),
+    )
+
+
+def gather_numbers(plan: Plan, store: Store, domains: Mapping[str, str] | None = None) -> ReportInput:
+    """Collect what the numbers of a study say, without its pictures, predictions and circumstances.
+
+    Args:
+        plan: the study's steps.
+        store: where their results are.
+        domains: names of the domains behind the doors, where they are open.
+
+    Returns:
+        That part of the contents of the report.
+    """
+    study, known = plan.study, domains or {}
+    source = None
+    if study.source is not None:
+        named = [known.get(door, door) for door in study.source.data]
+        source = " and ".join(named) if named else f"the weights {Path(str(study.source.weights)).name}"
+    return ReportInput(
+        title=study.title or f"What was transferred: {study.name}",
+        targets=tuple(study.targets),
+        results=results(plan, store),
+        source=source,
+        summary=_given(study, source),
+        failures=failures(plan, store),
         advices=tuple(advices(plan, store)),
     )
 

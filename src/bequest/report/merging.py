@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from bequest.analyses.pairs import PRETRAINED
 from bequest.report.contents import Advice, ReportInput
 
 MOST_NAMED = 4  # models that are named one by one
@@ -149,7 +150,7 @@ def _whole(results: Mapping[str, pl.DataFrame], analysis: str) -> pl.DataFrame:
 
 def _between(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of two files: P is not one."""
-    return rows.filter(pl.col("a") != "P", pl.col("b") != "P") if rows.height else rows
+    return rows.filter(pl.col("a") != PRETRAINED, pl.col("b") != PRETRAINED) if rows.height else rows
 
 
 def _range(rows: pl.DataFrame) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -13,26 +12,24 @@ from rich.text import Text
 
 from bequest.report.answer import answers
 from bequest.report.contents import ReportInput
-from bequest.report.gathering import failures, gather, results
+from bequest.report.gathering import gather_numbers
 from bequest.report.headline import headlines
 from bequest.report.session import open_study
 from bequest.report.verdicts import Slot, slots
-from bequest.report.what_to_do import advices
-from bequest.study.plan import Plan
 from bequest.study.visible import visible
 
 
 def print_results(place: Path) -> None:
     """Print the headline numbers of each target and the verdict on each claim."""
     made, store = open_study(place)
-    console, found = Console(emoji=False), results(made, store)
-    filled = slots(found, failures(made, store))
-    if made.study.given:  # files: what is asked of them first, and of the claims about arms those that were judged
-        _print_answers(gather(made, store), filled, console)
+    console, report = Console(emoji=False), gather_numbers(made, store)
+    filled = slots(report.results, report.failures)
+    if report.summary:  # files: what is asked of them first, and of the claims about arms those that were judged
+        _print_answers(report, filled, console)
         filled = tuple(slot for slot in filled if slot.parts)
     else:
-        _print_numbers(made, found, console)
-    for one in advices(made, store):
+        _print_numbers(report, console)
+    for one in report.advices:
         heading = Text.assemble("\n", (f"{one.decision} ", "bold"), (one.sure, "bold"), f"  {one.target}")
         console.print(heading)
         console.print(Padding(Text(visible(one.sentence)), (0, 0, 0, 4)))
@@ -53,9 +50,9 @@ def _print_answers(report: ReportInput, filled: Sequence[Slot], console: Console
             console.print(Padding(Text(visible(f"{about}: {line}" if about else line)), (0, 0, 0, 4)))
 
 
-def _print_numbers(made: Plan, found: Mapping[str, pl.DataFrame], console: Console) -> None:
+def _print_numbers(report: ReportInput, console: Console) -> None:
     numbers = Table("target", "finetune", "randinit", "difference (points)", "95 % interval", "pairs", box=None)
-    for line in headlines(found, list(made.study.targets)):
+    for line in headlines(report.results, report.targets):
         shown = (line.target, line.finetune, line.randinit, line.difference, line.interval, str(line.n))
         numbers.add_row(*shown)
     console.print("mean error after the last epoch, on test", highlight=False)
